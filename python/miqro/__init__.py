@@ -1,0 +1,1 @@
+"""MQTT micro-services for Python."""
