@@ -1,6 +1,7 @@
 """Run the make targets named as arguments, one after the other, and close with what passed and what did not.
 
-A failed target does not keep the others from running, so that one run tells everything. Exit status 1 if any failed.
+A failed target does not keep the others from running, so that one run tells everything. Exit status 1 if any
+failed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main(targets: list[str]) -> int:
 
 
 def run(target: str, number: str) -> tuple[bool, float]:
-    """Run one make target with its output passed through; return whether it passed, and the seconds it took."""
+    """Run one make target, its output passed through; return whether it passed, and the seconds it took."""
     print(f"\n== {number} make {target}", flush=True)
     started = time.monotonic()
     done = subprocess.run([os.environ.get("MAKE", "make"), target], cwd=ROOT, check=False)

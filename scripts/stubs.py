@@ -57,7 +57,9 @@ class Annotations(ast.NodeTransformer):
             try:
                 node = ast.parse(node.value, mode="eval").body
             except SyntaxError as error:
-                message = f'{self._where}: "{node.value}" in its #[pyo3(signature)] is not a type: {error.msg}'
+                message = (
+                    f'{self._where}: "{node.value}" in its #[pyo3(signature)] is not a type: {error.msg}'
+                )
                 raise StubError(message) from error
         return self._complete(node)
 
@@ -148,7 +150,7 @@ def polish(source: str) -> str:
 
     extensible = [node for node in body if isinstance(node, ast.ClassDef) and not node.decorator_list]
     for node in extensible:
-        # A class of a foreign language has a memory layout of its own: it cannot be a base beside another such one.
+        # A class of a foreign language has a memory layout of its own: no second one fits beside it.
         node.decorator_list.append(ast.Name("disjoint_base"))
 
     lines = [ast.unparse(node) for node in imports]
@@ -198,7 +200,16 @@ def generate() -> str:
         StubError: The bindings cannot be described as they are.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [_tool("maturin"), "generate-stubs", "--quiet", "--locked", "--features", "stubs", "--out", folder]
+        command = [
+            _tool("maturin"),
+            "generate-stubs",
+            "--quiet",
+            "--locked",
+            "--features",
+            "stubs",
+            "--out",
+            folder,
+        ]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             message = "the bindings do not build with the feature `stubs`; the errors stand above"
             raise StubError(message)

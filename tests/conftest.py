@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+
 from harness import Broker, Observer
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def observer(broker: Broker) -> Iterator[Observer]:
 
 @pytest.fixture
 def write_config(tmp_path: Path) -> Callable[..., Path]:
-    """A writer of ``miqro.yml`` into the test's folder: ``write_config(port, "more: yaml")`` returns its path."""
+    """A writer of ``miqro.yml`` into the test's folder: ``write_config(port, "more: yaml")`` is its path."""
 
     def write(port: int, more: str = "", *, broker: str = "") -> Path:
         path = tmp_path / "miqro.yml"

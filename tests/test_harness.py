@@ -1,4 +1,4 @@
-"""The tools of the tests do what they say: a proxy that does not cut, or a broker that is not killed, hides defects."""
+"""The tools of the tests do what they say: a proxy that does not cut, or a broker that lives on, hides defects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+
 from harness import Broker, DeadlineError, FakeBroker, Observer, Peer, Proxy, Script, packets, wait_until
 
 if TYPE_CHECKING:
@@ -20,11 +21,15 @@ def test_an_observer_records_messages_in_order_with_their_qos(broker: Broker, ob
         for qos in (0, 1, 2):
             other.publish(f"order/{qos}", f"payload {qos}", qos)
     observer.wait_for("order/2")
-    found = [(m.topic, m.text, m.qos, m.retain) for m in observer.received.all() if m.topic.startswith("order/")]
+    found = [
+        (m.topic, m.text, m.qos, m.retain) for m in observer.received.all() if m.topic.startswith("order/")
+    ]
     assert found == [(f"order/{qos}", f"payload {qos}", qos, False) for qos in (0, 1, 2)]
 
 
-def test_a_retained_message_is_seen_as_retained_and_cleared_between_tests(broker: Broker, observer: Observer) -> None:
+def test_a_retained_message_is_seen_as_retained_and_cleared_between_tests(
+    broker: Broker, observer: Observer
+) -> None:
     """Who subscribes later sees the retain flag."""
     observer.publish("kept", "x", retain=True)
     with Observer(broker.port, "kept") as late:
@@ -39,7 +44,9 @@ def test_a_wait_that_is_not_met_tells_what_was_seen(observer: Observer) -> None:
         observer.wait_for("never", timeout=0.05)
 
 
-def test_a_broker_is_killed_and_comes_back_on_its_port_with_what_it_kept(make_broker: Callable[..., Broker]) -> None:
+def test_a_broker_is_killed_and_comes_back_on_its_port_with_what_it_kept(
+    make_broker: Callable[..., Broker],
+) -> None:
     """Persistence survives kill -9."""
     broker = make_broker(persistent=True).start()
     port = broker.port
@@ -85,7 +92,10 @@ def test_a_proxy_passes_on_counts_cuts_and_swallows(broker: Broker) -> None:
             with pytest.raises(ConnectionResetError):
                 stream.recv(1)
         proxy.refuse()
-        with socket.create_connection(("127.0.0.1", proxy.port), 5.0) as stream, pytest.raises(ConnectionResetError):
+        with (
+            socket.create_connection(("127.0.0.1", proxy.port), 5.0) as stream,
+            pytest.raises(ConnectionResetError),
+        ):
             stream.recv(1)
 
 

@@ -1,4 +1,4 @@
-"""What the tests share: real brokers, an observer, a proxy that breaks connections, services in processes of their own.
+"""What the tests share: real brokers, an observer, a proxy that breaks connections, scripts in own processes.
 
 Nothing here imports miqro: a test that fails tells of the library, not of its own tools.
 """

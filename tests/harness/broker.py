@@ -35,7 +35,9 @@ def free_port() -> int:
 
 
 def _find(name: str) -> str:
-    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+    path = shutil.which(
+        name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    )
     if path is None:
         message = f"{name} is not installed: run `make test`, or apt-get install mosquitto"
         raise MosquittoMissingError(message)
@@ -43,14 +45,15 @@ def _find(name: str) -> str:
 
 
 class Broker:
-    """A mosquitto process. It is started by :meth:`start`, keeps its port over restarts, and ends with the ``with``.
+    """A mosquitto process. It is started by :meth:`start`, keeps its port over restarts, ends with the ``with``.
 
     Args:
         folder: Where its configuration, log and database go.
         port: The port; by default a free one.
         users: Name to password; if given, nobody else may connect.
         acl: The lines of an access control file.
-        persistent: Keep sessions and retained messages on disk, saved at every change: they survive ``kill -9``.
+        persistent: Keep sessions and retained messages on disk, saved at every change, so that they survive
+            ``kill -9``.
         options: More lines for its configuration.
     """
 
@@ -97,7 +100,9 @@ class Broker:
     def wait_log(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
         """Wait until its log has a match for the regular expression; return the match."""
         return wait_until(
-            lambda: re.search(pattern, self.log), timeout, f"the log of the broker has {pattern!r}; it is:\n{self.log}"
+            lambda: re.search(pattern, self.log),
+            timeout,
+            f"the log of the broker has {pattern!r}; it is:\n{self.log}",
         )
 
     def start(self) -> Self:
@@ -112,7 +117,9 @@ class Broker:
         for _ in range(5):
             self._spawn()
             try:
-                wait_until(self._ready, START_SECONDS, f"mosquitto answers on port {self.port}; its log:\n{self.log}")
+                wait_until(
+                    self._ready, START_SECONDS, f"mosquitto answers on port {self.port}; its log:\n{self.log}"
+                )
             except DeadlineError:
                 self.kill()
                 raise
@@ -205,7 +212,11 @@ class Broker:
             # Else it gives up root, and can no longer read its own files here.
             lines.append("user root")
         if self.persistent:
-            lines += [f"persistence_location {self.folder}/", "autosave_on_changes true", "autosave_interval 1"]
+            lines += [
+                f"persistence_location {self.folder}/",
+                "autosave_on_changes true",
+                "autosave_interval 1",
+            ]
         if self.users:
             lines.append(f"password_file {self._passwords()}")
         if self.acl is not None:
@@ -221,6 +232,8 @@ class Broker:
         passwords.chmod(0o600)
         for name, password in self.users.items():
             subprocess.run(
-                [_find("mosquitto_passwd"), "-b", str(passwords), name, password], check=True, capture_output=True
+                [_find("mosquitto_passwd"), "-b", str(passwords), name, password],
+                check=True,
+                capture_output=True,
             )
         return passwords

@@ -134,7 +134,9 @@ class FakeBroker:
             AssertionError: It, or another, has failed.
         """
         try:
-            self.finished.wait_for(lambda found: found == number, timeout, f"script {number} of the fake broker ends")
+            self.finished.wait_for(
+                lambda found: found == number, timeout, f"script {number} of the fake broker ends"
+            )
         finally:
             self._raise()
 
@@ -186,7 +188,7 @@ class FakeBroker:
     def _run(self, script: Callable[[Peer], None], peer: Peer, number: int) -> None:
         try:
             script(peer)
-        except BaseException as error:  # noqa: BLE001 - it is raised again on the thread of the test
+        except BaseException as error:
             if not self._closed:
                 self._errors.append(error)
         finally:

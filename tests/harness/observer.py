@@ -121,7 +121,7 @@ class Observer:
         start: int = 0,
         timeout: float = TIMEOUT,
     ) -> Message:
-        """Return the first message (from index ``start`` of the record on) that fits, waiting for it if need be.
+        """Return the first message (from index ``start`` of the record on) that fits, waiting for it.
 
         Args:
             topic: Its topic.
@@ -147,7 +147,9 @@ class Observer:
 
     def wait_count(self, topic: str, count: int, timeout: float = TIMEOUT) -> list[Message]:
         """Return the messages of a topic as soon as there are ``count`` of them."""
-        return self.received.wait_for_count(count, timeout, f"messages on {topic!r}", lambda m: m.topic == topic)
+        return self.received.wait_for_count(
+            count, timeout, f"messages on {topic!r}", lambda m: m.topic == topic
+        )
 
     def on(self, topic: str) -> list[Message]:
         """Return the messages of a topic that came so far."""

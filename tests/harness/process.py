@@ -1,4 +1,4 @@
-"""A Python script in an interpreter of its own: for signals, exit codes, and what stands on stderr at the end."""
+"""A Python script in an interpreter of its own: for signals, exit codes, and what is on stderr at the end."""
 
 from __future__ import annotations
 
@@ -154,7 +154,10 @@ class Script:
     def _wait_line(self, log: Log[str], name: str, pattern: str, timeout: float, start: int) -> str:
         try:
             return log.wait_for(
-                lambda line: re.search(pattern, line) is not None, timeout, f"{name} has {pattern!r}", start=start
+                lambda line: re.search(pattern, line) is not None,
+                timeout,
+                f"{name} has {pattern!r}",
+                start=start,
             )
         except DeadlineError as error:
             state = "still runs" if self.running else f"ended with status {self.process.returncode}"

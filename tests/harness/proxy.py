@@ -59,7 +59,7 @@ class Proxy:
         self.cut()
 
     def swallow(self) -> None:
-        """Keep connections open but pass nothing on, either way: a half-open connection, as behind a dead router."""
+        """Keep connections open but pass nothing on, either way: half-open, as behind a dead router."""
         self._swallowing = True
 
     def stall(self) -> None:
@@ -131,7 +131,7 @@ class Proxy:
             self._spawn(self._pump, client, broker, True)
             self._spawn(self._pump, broker, client, False)
 
-    def _pump(self, source: socket.socket, sink: socket.socket, upward: bool) -> None:  # noqa: FBT001
+    def _pump(self, source: socket.socket, sink: socket.socket, upward: bool) -> None:
         while True:
             self._flowing.wait()
             try:

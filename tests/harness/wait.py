@@ -69,7 +69,7 @@ class Log(Generic[T]):
             return len(self._items)
 
     def wait_for(self, predicate: Callable[[T], bool], timeout: float, what: str, *, start: int = 0) -> T:
-        """Return the first item from index ``start`` on that fulfils ``predicate``, waiting for it if need be.
+        """Return the first item from index ``start`` on that fulfils ``predicate``, waiting for it.
 
         Raises:
             DeadlineError: Time is up; the text shows the last items.
@@ -106,7 +106,9 @@ class Log(Generic[T]):
             return [item for item in self._items if predicate is None or predicate(item)]
 
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._items) >= count and len(chosen()) >= count, timeout):
+            if not self._changed.wait_for(
+                lambda: len(self._items) >= count and len(chosen()) >= count, timeout
+            ):
                 message = f"within {timeout} s there were {len(chosen())} of {count}: {what}"
                 raise DeadlineError(message)
             return chosen()
