@@ -72,7 +72,7 @@ class Annotations(ast.NodeTransformer):
                 return ast.parse(BARE_GENERICS[node.id], mode="eval").body
             if node.id not in self.known and not hasattr(builtins, node.id):
                 message = (
-                    f"{self._where}: nothing called {node.id!r} is known to the stub. Write builtins and classes "
+                    f"{self._where}: the stub knows no {node.id!r}. Write builtins and classes "
                     'of the module by their name, all else with its module: "collections.abc.Callable[...]"'
                 )
                 raise StubError(message)

