@@ -1,8 +1,8 @@
 """What README and docs show works: Python blocks compile, and those that are whole programs are run.
 
 A fenced block of Python is compiled. A second word behind the fence says more: ``python run`` is executed in
-an interpreter of its own and must end by itself with status 0; ``python service`` is a service as a user would
-type it: it is run against a broker, must come online, and must end cleanly on SIGTERM.
+an interpreter of its own and must end by itself with status 0; ``python service`` is a service as a user
+would type it: it is run against a broker, must come online, and must end cleanly on SIGTERM.
 """
 
 from __future__ import annotations
