@@ -1,7 +1,7 @@
 """Run examples/echo.py against a broker and show what happens on the wire, until Ctrl-C.
 
-Without a terminal it ends by itself after a few ticks of the loop. Exit status 0: everything that was to be seen
-was seen. The observer is another MQTT library than the one on show.
+Without a terminal it ends by itself after a few ticks of the loop. Exit status 0: everything that was to be
+seen was seen. The observer is another MQTT library than the one on show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What README and docs show works: Python blocks compile, and those that are whole programs are run.
 
-A fenced block of Python is compiled. A second word behind the fence says more: ``python run`` is executed in
-an interpreter of its own and must end by itself with status 0; ``python service`` is a service as a user
+A fenced block of Python is compiled. One that begins with the words ``python service`` is a service as a user
 would type it: it is run against a broker, must come online, and must end cleanly on SIGTERM.
 """
 
@@ -53,32 +52,22 @@ def blocks_of(path: Path) -> list[Block]:
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PYTHON = [block for block in BLOCKS if block.words[:1] == ("python",)]
 
-
-def chosen(word: str) -> list[object]:
-    """Return the Python blocks with this word, as parameters of a test."""
-    return [pytest.param(block, id=block.where) for block in PYTHON if word in block.words]
+SERVICES = [block for block in PYTHON if "service" in block.words]
 
 
 def test_there_are_blocks_and_their_words_are_known() -> None:
-    """A misspelt word would silently turn an executed block into a compiled one."""
-    assert chosen("service")
-    assert {word for block in PYTHON for word in block.words} <= {"python", "run", "service"}
+    """A misspelt word would silently turn a service into a compiled one."""
+    assert SERVICES
+    assert {word for block in PYTHON for word in block.words} <= {"python", "service"}
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=block.where) for block in PYTHON])
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.where)
 def test_python_in_the_documents_compiles(block: Block) -> None:
     """Every block is Python, also one that shows a part of a class."""
     ast.parse(block.code, block.where)
 
 
-@pytest.mark.parametrize("block", chosen("run"))
-def test_a_program_in_the_documents_runs(block: Block, tmp_path: Path) -> None:
-    """A block marked ``run`` ends by itself, in peace."""
-    with Script(tmp_path, block.code) as script:
-        script.wait().check()
-
-
-@pytest.mark.parametrize("block", chosen("service"))
+@pytest.mark.parametrize("block", SERVICES, ids=lambda block: block.where)
 def test_a_service_in_the_documents_comes_online_and_ends(
     block: Block, tmp_path: Path, broker: Broker, write_config: Callable[..., Path]
 ) -> None:
@@ -88,8 +77,9 @@ def test_a_service_in_the_documents_comes_online_and_ends(
     write_config(broker.port, f'services:\n  {name[1]}:\n    custom_value: "hello"\n')
     with Observer(broker.port) as observer, Script(tmp_path, block.code) as script:
         observer.wait_for(f"service/{name[1]}/online", "1")
+        start = len(observer.received)
         script.terminate()
-        observer.wait_for(f"service/{name[1]}/online", "0")
+        observer.wait_for(f"service/{name[1]}/online", "0", start=start)
         script.wait().check()
 
 

@@ -52,7 +52,7 @@ def test_a_broker_is_killed_and_comes_back_on_its_port_with_what_it_kept(
     port = broker.port
     with Observer(port) as observer:
         observer.publish("kept", "still here", retain=True)
-        broker.wait_log("Saving in-memory database")
+        broker.save()
     broker.restart()
     assert broker.port == port
     with Observer(port) as observer:

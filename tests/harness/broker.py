@@ -149,6 +149,14 @@ class Broker:
         self._port_is_free_choice = False
         self.start()
 
+    def save(self) -> None:
+        """Write everything to disk now; return when that is done. Before a :meth:`kill` that is to lose nothing."""
+        before = self.log.count("Saving in-memory database")
+        self._alive().send_signal(signal.SIGUSR1)
+        wait_until(lambda: self.log.count("Saving in-memory database") > before, 10.0, "the broker saves")
+        # It logs before it writes, and answers afterwards.
+        wait_until(lambda: answers_connect(self.port, 1.0), 10.0, "the broker answers after saving")
+
     def freeze(self) -> None:
         """Stop it from doing anything while its connections stay open, until :meth:`thaw`."""
         self._alive().send_signal(signal.SIGSTOP)
