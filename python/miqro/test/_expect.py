@@ -104,7 +104,7 @@ class Expectation:
             else:
                 assert self.function is not None
                 met = self.function(text)
-        except Exception as error:  # whatever it is, the test wants to read it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to read it
             return f"{shorten(text)} made it raise {type(error).__name__}: {error}"
         return None if met else f"it was {shorten(text)}"
 
