@@ -24,7 +24,7 @@ def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
         arguments: The arguments; by default those of the program. `--help` lists them.
 
     Raises:
-        SystemExit: The arguments are wrong, or installing failed; with a sentence that says why.
+        SystemExit: The arguments or the configuration are wrong, or installing failed; with a sentence that says why.
     """
     options = _parser(service).parse_args(arguments)
     if options.install or options.uninstall or options.dry_run:
@@ -33,14 +33,18 @@ def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
         install.apply(service.SERVICE_NAME, options, keeps_state=service.USE_STATE_FILE)
         return
 
-    from miqro import _service, mqtt
+    from miqro import ConfigError, _service, mqtt
 
     # Asked for by a person or by a unit, a service says what matters; made by hand, it says everything, as in 1.x.
     _service.default_log_level = logging.INFO
     client_class = mqtt.Client
     if options.mqtt_debug_prefix is not None:
         client_class = debug_client_class(options.mqtt_debug_prefix, service.SERVICE_NAME)
-    service(options.config, logging.DEBUG if options.verbose else None, client_class).run()
+    try:
+        made = service(options.config, logging.DEBUG if options.verbose else None, client_class)
+    except ConfigError as error:
+        raise SystemExit(f"{service.SERVICE_NAME}: {error}") from None
+    made.run()
 
 
 def debug_client_class(prefix: str, service_name: str) -> type[mqtt.Client]:

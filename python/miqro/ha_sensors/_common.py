@@ -20,11 +20,11 @@ if TYPE_CHECKING:
             """Name of the service, part of every id."""
 
         @property
-        def PAYLOAD_ON(self) -> str:
+        def PAYLOAD_ON(self) -> str | int:
             """Payload for `True`."""
 
         @property
-        def PAYLOAD_OFF(self) -> str:
+        def PAYLOAD_OFF(self) -> str | int:
             """Payload for `False`."""
 
         @property

@@ -26,8 +26,8 @@ class Switch(Entity):
     optimistic: bool | None = None
     command_topic_postfix: str = ""
     command_callback: Callable[..., object] | None = None
-    payload_off: str | None = "off"
-    payload_on: str | None = "on"
+    payload_off: str | int | None = "off"
+    payload_on: str | int | None = "on"
 
     def __post_init__(self) -> None:
         """Register, then take the payloads that are `None` from the service."""
