@@ -56,8 +56,9 @@ def debug_client_class(prefix: str, service_name: str) -> type[mqtt.Client]:
     from miqro import mqtt
 
     class DebugMQTTClient(mqtt.Client):
-        def __init__(self, client_id: str = "", *args: Any, **kwargs: Any) -> None:
-            super().__init__(f"{service_name}-debug-{os.getpid()}", *args, **kwargs)
+        def __init__(self, client_id: str = "", clean_session: bool | None = None, **kwargs: Any) -> None:
+            # Nobody comes back under this id: a session kept for it would fill up at the broker.
+            super().__init__(f"{service_name}-debug-{os.getpid()}", clean_session=True, **kwargs)
 
         def publish(self, topic: str, *args: Any, **kwargs: Any) -> Any:
             return super().publish(prefix + topic, *args, **kwargs)
