@@ -1,9 +1,13 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
 mod dedup;
+mod errors;
 mod json;
 mod payload;
 mod router;
+mod schedule;
+mod session;
+mod wake;
 
 use pyo3::prelude::pymodule;
 
@@ -13,6 +17,14 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python gives the version of a package")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// Whether this is a debug build: ten times slower, so `import miqro` warns of it.
+    #[pymodule_export]
+    const DEBUG_BUILD: bool = cfg!(debug_assertions);
+
+    #[pymodule_export]
     use super::dedup::LastKeyValues;
     #[pymodule_export]
     use super::json::{json_dumps, json_key};
@@ -20,11 +32,15 @@ mod _native {
     use super::payload::{check_topic, payload, payload_text};
     #[pymodule_export]
     use super::router::Router;
+    #[pymodule_export]
+    use super::schedule::Timer;
+    #[pymodule_export]
+    use super::session::{Event, Message, PublishInfo, Session};
+    #[pymodule_export]
+    use super::wake::Wake;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        m.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        m.add("DEBUG_BUILD", cfg!(debug_assertions))?;
         super::dedup::register(m.py())
     }
 }
