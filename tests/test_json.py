@@ -74,7 +74,7 @@ class LoudFloat(float):
 
 
 class OwnRound(float):
-    def __round__(self, digits: int = 0) -> Any:
+    def __round__(self, digits: int = 0) -> Any:  # type: ignore[override]
         return {"digits": digits, "unrounded": 0.123456789}
 
 
@@ -275,7 +275,7 @@ def test_a_dict_that_changes_while_it_is_written_is_a_runtime_error() -> None:
     changing: dict[str, object] = {}
 
     class Meddler(float):
-        def __round__(self, _digits: int = 0) -> Any:
+        def __round__(self, _digits: int = 0) -> Any:  # type: ignore[override]
             changing["more"] = 1
             return 1.0
 
@@ -289,7 +289,7 @@ def test_an_exception_of_the_objects_own_comes_through() -> None:
     """C32: what `items`, `__iter__` or `__round__` raises is raised."""
 
     class Angry(float):
-        def __round__(self, _digits: int = 0) -> Any:
+        def __round__(self, _digits: int = 0) -> Any:  # type: ignore[override]
             raise LookupError("not today")
 
     with pytest.raises(LookupError, match="not today"):
@@ -305,7 +305,7 @@ def test_rounding_out_of_range_is_an_overflow_error() -> None:
 
 
 @pytest.mark.parametrize("precision", ["5", 1.5, [5]])
-def test_a_precision_that_is_no_integer_is_a_type_error(precision: object) -> None:
+def test_a_precision_that_is_no_integer_is_a_type_error(precision: Any) -> None:
     """C32: as `round` does."""
     with pytest.raises(TypeError):
         _native.json_dumps([1.5], precision)
@@ -314,7 +314,7 @@ def test_a_precision_that_is_no_integer_is_a_type_error(precision: object) -> No
 def test_other_mappings_are_written_as_dicts_where_asked_for() -> None:
     """C31: other mappings are turned into dict, at any depth; without the flag they are refused as by json."""
     inner = types.MappingProxyType({"b": 1.23456789, 2: None})
-    obj = [collections.ChainMap({"a": inner}, {"c": (inner,)})]
+    obj = [collections.ChainMap[str, Any]({"a": inner}, {"c": (inner,)})]
     assert _native.json_dumps(obj, 5, mappings=True) == json.dumps(
         [{"c": [{"b": 1.23457, "2": None}], "a": {"b": 1.23457, "2": None}}]
     )
@@ -378,7 +378,7 @@ def random_float(rng: random.Random) -> float:
     if kind == 0:
         return rng.uniform(-1000, 1000)
     if kind == 1:
-        return rng.randrange(-(10**7), 10**7) / 10 ** rng.randrange(8)
+        return float(rng.randrange(-(10**7), 10**7) / 10 ** rng.randrange(8))
     if kind == 2:  # Near a tie, from both sides.
         tie = (rng.randrange(10**6) + 0.5) / 10 ** rng.randrange(7)
         return rng.choice((tie, math.nextafter(tie, 0), math.nextafter(tie, math.inf)))

@@ -33,7 +33,7 @@ class Unit(str, enum.Enum):
 
 
 class Own(float):
-    def __round__(self, digits: int = 0) -> Any:
+    def __round__(self, digits: int = 0) -> Any:  # type: ignore[override]
         return f"own {digits}"
 
 
