@@ -7,11 +7,14 @@ import math
 import operator
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from miqro import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_message_is_unchanged_once_it_was_noted() -> None:
@@ -113,7 +116,7 @@ def test_it_reads_like_a_dict() -> None:
 
 def test_a_topic_that_is_not_there_is_a_key_error() -> None:
     """C4: as in a dict."""
-    last = _native.LastKeyValues()
+    last: Any = _native.LastKeyValues()
     for act in (lambda: last["t"], lambda: last.pop("t"), lambda: operator.delitem(last, "t")):
         with pytest.raises(KeyError, match="t"):
             act()
@@ -124,6 +127,7 @@ def test_a_topic_that_is_not_there_is_a_key_error() -> None:
 def test_a_payload_of_another_type_is_a_type_error() -> None:
     """C35: payloads here are text or bytes."""
     last: Any = _native.LastKeyValues()
+    act: Callable[[], object]
     for act in (
         lambda: last.note("t", 1),
         lambda: last.unchanged("t", 1.5, None),
