@@ -124,7 +124,7 @@ def test_the_cache_is_bounded_and_stays_right() -> None:
         after_long = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert after_many < 6_000_000, "two generations of 8,192 answers"
+    assert after_many < 10_000_000, "two generations of 16,384 answers"
     assert after_long < after_many + 1_000_000
     assert router.route("a/99999") == ((handler, "99999"),)
     assert router.route("a/0") == ((handler, "0"),)

@@ -217,16 +217,61 @@ pub fn push_rounded(out: &mut Vec<u8>, x: f64, digits: Option<i64>) -> Result<()
         && x.is_finite()
         && let Some((count, _)) = scaled(x.abs(), decimals)
     {
-        // A decimal of up to 15 digits is the shortest text of the double nearest to it, so the count is the text:
-        // no division, no search for digits.
-        let mut buffer = [0_u8; 20];
-        let text = decimal(&mut buffer, count);
-        let point = i32::try_from(text.len()).unwrap_or(0) - i32::try_from(decimals).unwrap_or(0);
-        layout(out, x.is_sign_negative(), if count == 0 { b"" } else { text }, point);
+        push_decimal(out, x.is_sign_negative(), count, decimals);
         return Ok(());
     }
     push_float(out, round(x, digits)?);
     Ok(())
+}
+
+/// Appends `repr` of the double nearest to `count` x 10^-`decimals`. A decimal of up to 15 digits is the shortest text of
+/// that double, so the count is the text: no division of floats, no search for digits.
+fn push_decimal(out: &mut Vec<u8>, negative: bool, count: u64, decimals: usize) {
+    let power = 10_u64.pow(u32::try_from(decimals.min(15)).unwrap_or(0));
+    if decimals > 15 || (count != 0 && count < power / 10_000) {
+        // Small numbers, with an exponent.
+        let mut buffer = [0_u8; 20];
+        let text = if count == 0 { b"" } else { decimal(&mut buffer, count) };
+        let point = i32::try_from(text.len()).unwrap_or(0) - i32::try_from(decimals).unwrap_or(0);
+        layout(out, negative, text, point);
+        return;
+    }
+    // From the right: the decimals without trailing zeros, but one, the point, the whole part, the sign.
+    let mut buffer = [0_u8; 40];
+    let mut at = buffer.len();
+    let mut put = |byte: u8| {
+        at -= 1;
+        buffer[at] = byte;
+    };
+    let mut part = count % power;
+    let mut places = decimals;
+    while places > 1 && part.is_multiple_of(10) {
+        part /= 10;
+        places -= 1;
+    }
+    for _ in 0..places.max(1) {
+        put(digit(part));
+        part /= 10;
+    }
+    put(b'.');
+    let mut whole = count / power;
+    loop {
+        put(digit(whole));
+        whole /= 10;
+        if whole == 0 {
+            break;
+        }
+    }
+    if negative {
+        put(b'-');
+    }
+    out.extend_from_slice(&buffer[at..]);
+}
+
+/// The last decimal digit of `value`.
+#[inline]
+fn digit(value: u64) -> u8 {
+    b'0' + (value % 10) as u8
 }
 
 /// Appends a float as `json.dumps` writes it, rounded first where `digits` is given: as [`push_rounded`], but
@@ -270,8 +315,7 @@ fn decimal(buffer: &mut [u8; 20], mut value: u64) -> &[u8] {
     let mut at = buffer.len();
     loop {
         at -= 1;
-        let digit = (value % 10) as u8;
-        buffer[at] = b'0' + digit;
+        buffer[at] = digit(value);
         value /= 10;
         if value == 0 {
             return &buffer[at..];

@@ -205,13 +205,13 @@ impl<'py> Writer<'_, 'py> {
         if obj.is_exact_instance_of::<PyFloat>() {
             push_json_float(&mut self.out, obj.extract()?, self.digits).map_err(overflow)
         } else if obj.is_exact_instance_of::<PyString>() {
-            self.string(obj.cast::<PyString>()?)
+            self.string(obj.cast_exact::<PyString>()?)
         } else if obj.is_exact_instance_of::<PyInt>() {
             self.int(obj)
         } else if obj.is_exact_instance_of::<PyDict>() {
-            self.enter(obj, |dict, _| Ok(Inside::of_dict(dict.cast::<PyDict>()?.clone())))
+            self.enter(obj, |dict, _| Ok(Inside::of_dict(dict.cast_exact::<PyDict>()?.clone())))
         } else if obj.is_exact_instance_of::<PyList>() {
-            self.enter(obj, |list, _| Ok(Inside::List(list.cast::<PyList>()?.iter())))
+            self.enter(obj, |list, _| Ok(Inside::List(list.cast_exact::<PyList>()?.iter())))
         } else if obj.is_exact_instance_of::<PyBool>() {
             self.out.extend_from_slice(if obj.is_truthy()? { b"true" } else { b"false" });
             Ok(())
@@ -219,7 +219,7 @@ impl<'py> Writer<'_, 'py> {
             self.out.extend_from_slice(b"null");
             Ok(())
         } else if obj.is_exact_instance_of::<PyTuple>() {
-            self.enter(obj, |tuple, _| Ok(Inside::Tuple(tuple.cast::<PyTuple>()?.iter())))
+            self.enter(obj, |tuple, _| Ok(Inside::Tuple(tuple.cast_exact::<PyTuple>()?.iter())))
         } else {
             self.subclass(obj)
         }
@@ -286,6 +286,9 @@ impl<'py> Writer<'_, 'py> {
 
     #[inline]
     fn key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Ok(text) = key.cast_exact::<PyString>() {
+            return self.string(text);
+        }
         if let Ok(text) = key.cast::<PyString>() {
             return self.string(text);
         }
