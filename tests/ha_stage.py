@@ -1,11 +1,13 @@
-"""The stage on which `ha_scenarios.py` plays: services that note what happens to them, and the list of scenarios."""
+"""The stage on which `ha_scenarios.py` plays: services that note what happens to them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 PREFIX = "homeassistant"
 

@@ -1,4 +1,4 @@
-"""How Home Assistant devices and entities behave; what they announce is in `test_ha_golden.py` (contract C59)."""
+"""How Home Assistant devices and entities behave; their bytes: `test_ha_golden.py` (contract C59)."""
 
 from __future__ import annotations
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +22,10 @@ from miqro.test.tools import (
     run,
     send,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Lamp(miqro.Service):
@@ -109,7 +111,7 @@ def client_of(service: miqro.Service) -> DummyMQTTClient:
     return client
 
 
-# --- the client ---------------------------------------------------------------------------------------------------------
+# --- the client -----------------------------------------------------------------------------------
 
 
 def test_a_fresh_double_is_unconnected_and_knows_the_will(lamp: Lamp) -> None:
@@ -211,7 +213,7 @@ def test_a_message_has_bytes_for_a_payload_and_may_be_retained() -> None:
         DummyMessage("a", [])
 
 
-# --- send and run -------------------------------------------------------------------------------------------------------
+# --- send and run ---------------------------------------------------------------------------------
 
 
 def test_send_leaves_the_answer_and_nothing_older(lamp: Lamp) -> None:
@@ -281,7 +283,7 @@ def test_a_service_with_another_client_is_refused(config: Path) -> None:
         run(service, 0)
 
 
-# --- expect_next --------------------------------------------------------------------------------------------------------
+# --- expect_next ----------------------------------------------------------------------------------
 
 
 def test_messages_already_queued_count(lamp: Lamp) -> None:
@@ -442,7 +444,7 @@ def test_a_service_that_stops_is_not_waited_for(clock: Clock) -> None:
         expect_next(clock, {"never": "True"}, timeout=30)
 
 
-# --- state --------------------------------------------------------------------------------------------------------------
+# --- state ----------------------------------------------------------------------------------------
 
 
 def test_a_second_service_finds_what_the_first_one_saved(config: Path) -> None:
