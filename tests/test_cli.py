@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import miqro
 from miqro._cli import install, run, unit
 from systemd_words import command, sections, without_specifiers, words
 
