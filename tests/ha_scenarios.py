@@ -19,7 +19,7 @@ def on_command(service: object, payload: str) -> None:
 
 
 # A value for every field of 1.3.0, by its name. Fields that are missing here fail the completeness test.
-VALUES: dict[str, object] = {
+VALUES: dict[str, Any] = {
     "display_name": "Shown Name",
     "device_class": "temperature",
     "enabled_by_default": False,

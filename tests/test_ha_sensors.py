@@ -9,7 +9,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -151,13 +151,11 @@ def test_device_lists_belong_to_the_instance_of_the_service() -> None:
     """C59, bug 17: also where only the class has a list."""
 
     class Double(StubService):
-        ha_devices: ClassVar[list[Any]] = []
-        ha_entities: ClassVar[list[Any]] = []
-
         def __init__(self, name: str) -> None:
             super().__init__(name, None)
             del self.ha_devices, self.ha_entities
 
+    Double.ha_devices, Double.ha_entities = [], []
     one, other = Double("one"), Double("other")
     ha_sensors.Device(one, "Boiler")
     sensor_of(one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,7 +67,7 @@ class Lamp(miqro.Service):
             return False
 
         due = time.monotonic() + 0.1
-        self.add_loop(miqro.Loop(once, miqro.timedelta(milliseconds=20)))
+        self.add_loop(miqro.Loop(once, timedelta(milliseconds=20)))
 
 
 class Clock(miqro.Service):
@@ -229,15 +230,17 @@ def test_send_takes_topics_in_full(lamp: Lamp) -> None:
     assert client_of(lamp).message_queue == [("service/lamp/brightness", "42.0")]
 
 
-def test_a_message_may_be_sent_as_retained(lamp: Lamp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_may_be_sent_as_retained(lamp: Lamp) -> None:
     """C60: `DummyMessage(..., retain)` reaches the service."""
     seen: list[tuple[str, bool]] = []
     original = client_of(lamp).on_message
     assert original is not None
-    client_of(lamp).on_message = lambda client, userdata, message: (
-        seen.append((message.topic, message.retain)),
-        original(client, userdata, message),
-    )
+
+    def note(client: object, userdata: object, message: DummyMessage) -> None:
+        seen.append((message.topic, message.retain))
+        original(client, userdata, message)
+
+    client_of(lamp).on_message = note
     send(lamp, "service/lamp/set", "on", retain=True)
     send(lamp, "service/lamp/set", "off")
     assert seen == [("service/lamp/set", True), ("service/lamp/set", False)]
@@ -262,7 +265,7 @@ def test_run_for_no_time_does_what_is_due(clock: Clock) -> None:
 
 def test_run_ends_when_the_service_stops(clock: Clock) -> None:
     """C60: no test waits for a service that is gone."""
-    clock.add_loop(miqro.Loop(lambda service: setattr(service, "stop", True), miqro.timedelta(seconds=5)))
+    clock.add_loop(miqro.Loop(lambda service: setattr(service, "stop", True), timedelta(seconds=5)))
     before = time.monotonic()
     run(clock, 30)
     assert time.monotonic() - before < 5

@@ -7,7 +7,6 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
     from typing import Any, Protocol, TypeVar
 
     T = TypeVar("T")
@@ -42,10 +41,6 @@ if TYPE_CHECKING:
         @property
         def ha_entities(self) -> list[Any]:
             """Entities without a device to announce."""
-
-        @property
-        def log(self) -> Logger:
-            """Logger of the service."""
 
         def add_handler(self, topic: str, handler: Callable[..., object], /) -> object:
             """Call `handler` for messages to a topic below the prefix."""

@@ -113,7 +113,7 @@ class Device:
             if value is not None and not key.startswith("_") and key not in ("service", "discovery_options")
         }
         if self.via_device is not None:
-            device["via_device"] = self.via_device._unique_id  # noqa: SLF001 - of the same class
+            device["via_device"] = self.via_device._unique_id
         device.update(self.discovery_options or {})
         return {
             "device": device,

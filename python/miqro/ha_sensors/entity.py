@@ -84,10 +84,8 @@ class EntityWithoutStateTopic:
         if self.default_entity_id is None:
             self.default_entity_id = f"{self.component}.{clean_string(self.name)}"
         if self.unique_id is None:
-            if self.device is None:
-                parent = clean_string(self.owner.SERVICE_NAME)
-            else:
-                parent = str(self.device._unique_id)  # noqa: SLF001 - as in 1.x
+            device = self.device
+            parent = clean_string(self.owner.SERVICE_NAME) if device is None else device._unique_id
             self.unique_id = f"{parent}__{self.default_entity_id.replace('.', '_')}"
 
         self._add_callbacks()
@@ -136,7 +134,7 @@ class EntityWithoutStateTopic:
             )
         return postfix
 
-    def state_payload(self, value: bool) -> object | None:  # noqa: ARG002 - for those that have payloads
+    def state_payload(self, value: bool) -> object | None:
         """Return the payload for a truth value; `None`: the service's own, as on any other topic."""
         return None
 
