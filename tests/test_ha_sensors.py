@@ -155,12 +155,13 @@ def test_device_lists_belong_to_the_instance_of_the_service() -> None:
             super().__init__(name, None)
             del self.ha_devices, self.ha_entities
 
-    Double.ha_devices, Double.ha_entities = [], []
+    cls: Any = Double
+    cls.ha_devices, cls.ha_entities = [], []
     one, other = Double("one"), Double("other")
     ha_sensors.Device(one, "Boiler")
     sensor_of(one)
     assert len(one.ha_devices) == len(one.ha_entities) == 1
-    assert other.ha_devices == other.ha_entities == Double.ha_devices == []
+    assert other.ha_devices == other.ha_entities == cls.ha_devices == []
 
 
 def test_two_entities_of_one_id_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
