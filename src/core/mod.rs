@@ -1,3 +1,10 @@
 //! The engine: plain Rust, no Python, no logging of its own. What it has to say leaves it as events.
 
+pub mod clock;
+pub mod dedup;
 pub mod payload;
+pub mod router;
+pub mod schedule;
+pub mod session;
+pub mod topic;
+pub mod wake;

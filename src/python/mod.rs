@@ -1,10 +1,26 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
-use pyo3::prelude::*;
+mod dedup;
+mod json;
+mod payload;
+mod router;
+
+use pyo3::prelude::pymodule;
 
 /// The engine of miqro. Private: use the `miqro` package.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::{Bound, PyModule, PyResult};
+
+    #[pymodule_export]
+    use super::dedup::LastKeyValues;
+    #[pymodule_export]
+    use super::json::{json_dumps, json_key};
+    #[pymodule_export]
+    use super::payload::{check_topic, payload, payload_text};
+    #[pymodule_export]
+    use super::router::Router;
+
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python gives the version of a package")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
@@ -12,4 +28,9 @@ mod _native {
     /// Whether this is a debug build: ten times slower, so `import miqro` warns of it.
     #[pymodule_export]
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::dedup::register(m.py())
+    }
 }
