@@ -1,4 +1,4 @@
-"""A service ends cleanly: it says goodbye, its process ends in time, with the right status, in silence (C40)."""
+"""A service ends cleanly: with a goodbye, in time, with the right status, and without noise (C40)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service and its broker, when something between them is not as it should be: it says so, waits, and comes back."""
+"""A service whose broker is away, unwilling, dying or odd: it says so in words, waits, and comes back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +56,7 @@ def test_a_service_waits_for_a_broker_that_comes_later(
         said = script.wait_err("WARNING")
         assert str(broker.port) in said
         assert "refused" in said.lower()
-        # Ten ticks long nobody is there.
-        script.wait_err(r"(?i)Worker|worker")
-        with pytest.raises(AssertionError):
-            script.wait_err("Traceback", timeout=2.0)
+        script.wait_out("^tick 10$")
         assert len(warnings_of(script, str(broker.port))) == 1, "the same trouble is told once"
         with broker, Observer(broker.port) as observer:
             observer.wait_for(ONLINE, "1")
@@ -128,13 +127,9 @@ def test_a_filter_that_the_broker_refuses_is_named_and_the_others_work(
 
 def _forbid(folder: Path, pattern: str) -> list[str]:
     """Return settings that make mosquitto refuse subscriptions to a pattern; its ACL files cannot."""
-    dpkg = shutil.which("dpkg")
-    listed = (
-        subprocess.run([dpkg, "-L", "mosquitto"], capture_output=True, text=True, check=False)
-        if dpkg
-        else None
-    )
-    found = re.findall(r"\S*/mosquitto_dynamic_security\.so", listed.stdout if listed else "")
+    command = [shutil.which("dpkg") or "true", "-L", "mosquitto"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"\S*/mosquitto_dynamic_security\.so", listed)
     found += [str(path) for path in Path("/usr/lib").glob("**/mosquitto_dynamic_security.so")]
     if not found:
         pytest.skip("this mosquitto came without its dynamic security plugin")
@@ -155,7 +150,7 @@ def _forbid(folder: Path, pattern: str) -> list[str]:
 def test_nothing_is_lost_when_the_broker_is_restarted_under_load(
     make_broker: Callable[..., Broker], tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
-    """QoS 1 messages arrive, in order, whatever the broker's restarts; subscriptions are back each time (C43, C44)."""
+    """QoS 1 messages arrive, in order, over three restarts; subscriptions come back each time (C43, C44)."""
     broker = make_broker(persistent=True).start()
     write_config(broker.port, broker=QUICK)
     with (
@@ -185,7 +180,7 @@ def test_nothing_is_lost_when_the_broker_is_restarted_under_load(
 def test_a_killed_broker_is_found_again_and_everything_owed_is_acknowledged(
     make_broker: Callable[..., Broker], tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
-    """After kill -9 of the broker the service is back, subscribed, and its publishes complete (C36, C43, C44)."""
+    """After kill -9 of the broker the service comes back, and its publishes complete (C36, C43, C44)."""
     broker = make_broker().start()
     write_config(broker.port, broker=QUICK)
     source = """
@@ -229,7 +224,7 @@ def test_a_killed_broker_is_found_again_and_everything_owed_is_acknowledged(
 def test_a_half_open_connection_is_noticed_and_replaced(
     broker: Broker, observer: Observer, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
-    """Nobody answers a PINGREQ: the connection is given up within 1.5 keepalives, and nothing is lost (C43, C44)."""
+    """Nobody answers a PINGREQ: the connection is given up, and nothing is lost (C43, C44)."""
     with Proxy(broker.port) as proxy:
         write_config(proxy.port, broker=f"keepalive: 2\n{QUICK}")
         with start(tmp_path, TICK="0.1") as script:
@@ -251,7 +246,7 @@ def test_a_half_open_connection_is_noticed_and_replaced(
 def test_a_connection_cut_again_and_again_loses_nothing(
     broker: Broker, observer: Observer, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
-    """QoS 2 over a link that is cut twenty times: each once or, where the session was lost, again; none missing."""
+    """QoS 2 over a link that is cut twenty times: none is missing, and the order is kept (C44)."""
     with Proxy(broker.port) as proxy:
         write_config(proxy.port, broker=QUICK)
         with start(tmp_path) as script:
@@ -281,8 +276,8 @@ def test_two_clients_with_one_id_are_told_so_and_do_not_flap(
                 told = [script.wait_err(words, timeout=30.0) for script in (first, second)]
                 assert all("id" in line for line in told)
                 before = proxy.connections
-                with pytest.raises(AssertionError):
-                    first.wait_err("never logged", timeout=5.0)
+                # A rate needs a window to be counted in.
+                time.sleep(5.0)
                 assert proxy.connections - before <= 6, "they throw each other out at full speed"
                 end(second)
             end(first)
@@ -291,47 +286,27 @@ def test_two_clients_with_one_id_are_told_so_and_do_not_flap(
 def test_a_malformed_topic_from_the_broker_does_not_end_the_service(
     tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
-    """A PUBLISH whose topic is not UTF-8 is the broker's mistake; the service lives and talks on, if need be anew."""
+    """A PUBLISH whose topic is not UTF-8 is the broker's mistake: the service talks on, if need be anew."""
+    answered = threading.Event()
 
-    def odd(peer: Peer) -> None:
+    def sane(peer: Peer, *oddities: bytes) -> None:
         peer.accept()
         peer.answer(peer.skip_to(packets.SUBSCRIBE))
-        peer.send(packets.publish(b"service/worker/\xff\xfe", b"x"))
-        peer.send(packets.publish("service/worker/echo", b"after the odd one"))
-        answer_of(peer)
-
-    def sane(peer: Peer) -> None:
-        peer.accept()
-        peer.answer(peer.skip_to(packets.SUBSCRIBE))
-        peer.send(packets.publish("service/worker/echo", b"after the odd one"))
-        answer_of(peer)
-
-    def answer_of(peer: Peer) -> None:
+        peer.send(b"".join(oddities) + packets.publish("service/worker/echo", b"hello"))
         while (found := peer.read()) is not None:
             if found.kind == packets.PUBLISH and found.topic == "service/worker/echo_response":
-                assert found.payload == b"after the odd one"
-                answered.append(True)
+                assert found.payload == b"hello"
+                answered.set()
             peer.answer(found)
 
-    answered: list[bool] = []
+    def odd(peer: Peer) -> None:
+        sane(peer, packets.publish(b"service/worker/\xff\xfe", b"x"))
+
     with FakeBroker(odd, sane) as fake:
         write_config(fake.port, broker=QUICK)
         with start(tmp_path) as script:
-            fake.peers.wait_for(
-                lambda peer: any(_is_answer(p) for p in list(peer.seen)), 0.0, "x"
-            ) if answered else None
-            _until(lambda: bool(answered), script)
+            assert answered.wait(15.0), script.err.all()
             end(script)
-
-
-def _is_answer(packet: packets.Packet) -> bool:
-    return packet.kind == packets.PUBLISH and packet.topic.endswith("echo_response")
-
-
-def _until(probe: Callable[[], bool], script: Script) -> None:
-    from harness import wait_until
-
-    wait_until(probe, 15.0, f"the service answers; its log:\n{script.err.all()}")
 
 
 @pytest.mark.parametrize(

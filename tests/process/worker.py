@@ -77,8 +77,9 @@ if float(os.environ.get("TICK", "0")):
 
         @miqro.loop(seconds=float(os.environ["TICK"]))
         def tick(self) -> None:
-            """Count."""
+            """Count, also where no broker hears it."""
             self.ticks += 1
+            print("tick", self.ticks)
             self.publish("tick", self.ticks, qos=1)
 
 
