@@ -1,13 +1,13 @@
 """MQTT micro-services for Python, on an engine in Rust.
 
-    class Echo(miqro.Service):
-        SERVICE_NAME = "echo"
+class Echo(miqro.Service):
+    SERVICE_NAME = "echo"
 
-        @miqro.handle("echo")
-        def answer(self, payload):
-            self.publish("echo_response", payload)
+    @miqro.handle("echo")
+    def answer(self, payload):
+        self.publish("echo_response", payload)
 
-    Echo().run()
+Echo().run()
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def __getattr__(name: str) -> object:
     elif name == "run":
         value = importlib.import_module("miqro._cli").run
     else:
-        module = {"datetime": "datetime", "timedelta": "datetime", "Path": "pathlib", "sleep": "time"}.get(name)
+        module = {"datetime": "datetime", "timedelta": "datetime", "Path": "pathlib", "sleep": "time"}.get(
+            name
+        )
         if module:
             value = getattr(importlib.import_module(module), name)
         elif name in ("json", "logging"):

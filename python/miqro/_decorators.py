@@ -114,7 +114,9 @@ def collect(cls: type) -> None:
     come before what is marked in it.
     """
     spelled_out = {
-        kind: list(cls.__dict__[attribute]) for kind, attribute in ATTRIBUTES.items() if attribute in cls.__dict__
+        kind: list(cls.__dict__[attribute])
+        for kind, attribute in ATTRIBUTES.items()
+        if attribute in cls.__dict__
     }
     if "_miqro_spelled_out" not in cls.__dict__:
         cls._miqro_spelled_out = spelled_out  # type: ignore[attr-defined]

@@ -134,7 +134,9 @@ class Client:
             "unencrypted instead. Remove the section to connect without TLS"
         )
 
-    def will_set(self, topic: str, payload: str | bytes | None = None, qos: int = 0, retain: bool = False) -> None:
+    def will_set(
+        self, topic: str, payload: str | bytes | None = None, qos: int = 0, retain: bool = False
+    ) -> None:
         """Sets what the broker publishes when this client is gone without a goodbye."""
         data = payload.encode() if isinstance(payload, str) else bytes(payload or b"")
         self._options["will"] = {"topic": topic, "payload": list(data), "qos": qos, "retain": retain}
@@ -186,7 +188,11 @@ class Client:
         if not host:
             raise ValueError("the host of the broker is missing")
         self._options.update(
-            host=host, port=port, keepalive=keepalive, bind_address=bind_address or "", bind_port=bind_port or 0
+            host=host,
+            port=port,
+            keepalive=keepalive,
+            bind_address=bind_address or "",
+            bind_port=bind_port or 0,
         )
 
     def connect(
@@ -241,7 +247,12 @@ class Client:
     # ---- messages ------------------------------------------------------------------------------------
 
     def publish(
-        self, topic: str, payload: object = None, qos: int = 0, retain: bool = False, properties: object = None
+        self,
+        topic: str,
+        payload: object = None,
+        qos: int = 0,
+        retain: bool = False,
+        properties: object = None,
     ) -> PublishInfo:
         """Accepts a message for delivery, connected or not.
 
@@ -267,7 +278,9 @@ class Client:
                 raise TypeError(f"a payload is text, bytes, a number or None, not {type(payload).__name__}")
         return self._engine().publish(topic, payload, qos, retain)
 
-    def subscribe(self, topic: str | tuple[str, int] | list[tuple[str, int]], qos: int = 0) -> tuple[int, int]:
+    def subscribe(
+        self, topic: str | tuple[str, int] | list[tuple[str, int]], qos: int = 0
+    ) -> tuple[int, int]:
         """Subscribes to a filter, or to a list of (filter, qos), now and on every connect.
 
         Returns:

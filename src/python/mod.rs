@@ -1,16 +1,28 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
 mod dedup;
+mod errors;
 mod json;
 mod payload;
 mod router;
+mod schedule;
+mod session;
+mod wake;
 
 use pyo3::prelude::pymodule;
 
 /// The engine of miqro. Private: use the `miqro` package.
 #[pymodule(gil_used = false)]
 mod _native {
-    use pyo3::prelude::{Bound, PyModule, PyResult};
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python gives the version of a package")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// Whether this is a debug build: ten times slower, so `import miqro` warns of it.
+    #[pymodule_export]
+    const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
     #[pymodule_export]
     use super::dedup::LastKeyValues;
@@ -20,14 +32,12 @@ mod _native {
     use super::payload::{check_topic, payload, payload_text};
     #[pymodule_export]
     use super::router::Router;
-
     #[pymodule_export]
-    #[expect(non_upper_case_globals, reason = "the name that Python gives the version of a package")]
-    const __version__: &str = env!("CARGO_PKG_VERSION");
-
-    /// Whether this is a debug build: ten times slower, so `import miqro` warns of it.
+    use super::schedule::Timer;
     #[pymodule_export]
-    const DEBUG_BUILD: bool = cfg!(debug_assertions);
+    use super::session::{Event, Message, PublishInfo, Session};
+    #[pymodule_export]
+    use super::wake::Wake;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -114,7 +114,7 @@ impl Router {
     ///     A pair for each handler: its id, and the part of the topic that the `#` at the end of its filter stands
     ///     for, or `None` where there is no `#`.
     #[pyo3(signature = (topic) -> "tuple[tuple[int, str | None], ...]")]
-    fn route<'py>(&self, py: Python<'py>, topic: &str) -> PyResult<Bound<'py, PyTuple>> {
+    pub fn route<'py>(&self, py: Python<'py>, topic: &str) -> PyResult<Bound<'py, PyTuple>> {
         let mut state = self.lock();
         if let Some(answer) = state.newer.get(topic) {
             return Ok(answer.bind(py).clone());

@@ -1,16 +1,15 @@
 //! [`crate::core::schedule`] for Python.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use crate::core::clock::{Clock, MonotonicClock};
 use crate::core::schedule::Timer as CoreTimer;
 
-/// The monotonic clock that all timers of the process read.
 fn now() -> Duration {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    ORIGIN.get_or_init(Instant::now).elapsed()
+    MonotonicClock.now()
 }
 
 /// When a loop is due: on a grid of `interval_us` microseconds, by the monotonic clock. Starts stopped.

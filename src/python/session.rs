@@ -1,4 +1,5 @@
 //! [`crate::core::session`] for Python.
+#![expect(clippy::doc_markdown, reason = "these comments are docstrings for Python, in Google style")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -174,7 +175,8 @@ impl PublishInfo {
     #[pyo3(signature = (timeout=None))]
     fn wait_for_publish(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let Some((completion, session)) = &self.pending else { return self.check(py, Outcome::Done) };
-        let timeout = timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        let timeout =
+            timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let _waiting = session.waiting_for_broker();
         loop {
@@ -204,7 +206,6 @@ impl PublishInfo {
         }
     }
 
-    #[pyo3(signature = () -> "collections.abc.Generator[object, None, None]")]
     fn __await__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         py.import("miqro._awaiting")?.call_method1("published", (slf,))?.call_method0("__await__")
@@ -267,7 +268,8 @@ impl Session {
             return Err(PyTypeError::new_err("a payload is text or bytes"));
         };
         let qos = self::qos(qos)?;
-        topic::check_publish(topic, payload.len()).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        topic::check_topic(topic).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        CoreSession::check_size(topic, &payload).map_err(PyValueError::new_err)?;
         loop {
             match self.inner.publish(topic.to_owned(), payload.clone(), qos, retain) {
                 Ok(receipt) => {
@@ -287,8 +289,14 @@ impl Session {
     }
 
     /// Subscribes to filters, each with its qos, now and on every connect. Returns the number of the request.
+    ///
+    /// Raises:
+    ///     ValueError: A filter or a qos is not valid.
     fn subscribe(&self, filters: Vec<(String, u8)>) -> PyResult<u16> {
-        let filters = filters.into_iter().map(|(filter, value)| Ok((filter, qos(value)?)));
+        let filters = filters.into_iter().map(|(filter, value)| {
+            topic::check_filter(&filter).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            Ok((filter, qos(value)?))
+        });
         Ok(self.inner.subscribe(filters.collect::<PyResult<_>>()?))
     }
 
@@ -333,8 +341,8 @@ impl Session {
             match translate(event) {
                 Ok(event) => list.append(event)?,
                 Err(message) => {
-                    let (topic, routes) = router.find(py, &message.topic)?;
-                    list.append((topic, payload::text(&message.payload), routes))?;
+                    let routes = router.route(py, &message.topic)?;
+                    list.append((message.topic, payload::text(&message.payload), routes))?;
                 }
             }
         }

@@ -39,7 +39,9 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, Cod
         Err(mqttbytes::Error::PayloadSizeLimitExceeded(size)) => {
             return Err(CodecError::TooLarge { size, limit });
         }
-        Err(mqttbytes::Error::InvalidConnectReturnCode(code)) => return Ok(Some(Packet::ConnAck(false, code))),
+        Err(mqttbytes::Error::InvalidConnectReturnCode(code)) => {
+            return Ok(Some(Packet::ConnAck(false, code)));
+        }
         Err(error) => return Err(CodecError::Malformed(error.to_string())),
     };
     Ok(Some(match packet {

@@ -42,7 +42,10 @@ struct State {
 
 impl Default for Completion {
     fn default() -> Self {
-        Self { state: Mutex::new(State { outcome: Outcome::Pending, watchers: Vec::new() }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(State { outcome: Outcome::Pending, watchers: Vec::new() }),
+            changed: Condvar::new(),
+        }
     }
 }
 

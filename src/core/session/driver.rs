@@ -136,7 +136,8 @@ impl Driver {
             End::Io(error) => error.kind() == io::ErrorKind::ConnectionReset,
             _ => false,
         };
-        self.short_lived = if hung_up && was_connected && lived < SHORT_LIVED { self.short_lived + 1 } else { 0 };
+        self.short_lived =
+            if hung_up && was_connected && lived < SHORT_LIVED { self.short_lived + 1 } else { 0 };
         if self.short_lived >= TAKEOVER_SUSPECTED {
             return format!(
                 "the broker closes each connection soon after accepting it: most likely another client is \

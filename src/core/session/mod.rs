@@ -114,7 +114,10 @@ impl Session {
     pub fn new(options: SessionOptions, wake: Arc<Wake>) -> Self {
         let shared = Shared {
             protocol: Mutex::new(Protocol::new(options.clone())),
-            inbox: Mutex::new(Inbox::new(options.max_incoming_messages.max(1), options.max_queued_bytes.max(1))),
+            inbox: Mutex::new(Inbox::new(
+                options.max_incoming_messages.max(1),
+                options.max_queued_bytes.max(1),
+            )),
             wake,
             driver_wake: tokio::sync::Notify::new(),
             room: Condvar::new(),
@@ -184,6 +187,23 @@ impl Session {
     /// Messages that wait for the service.
     pub fn waiting(&self) -> usize {
         self.shared.inbox().messages()
+    }
+
+    /// Whether MQTT can carry a message of this size. The error is a sentence.
+    ///
+    /// # Errors
+    /// It is larger than the remaining length of a packet can say.
+    pub fn check_size(topic: &str, payload: &Bytes) -> Result<(), String> {
+        // Two bytes of topic length, two of packet identifier.
+        let size = topic.len() + payload.len() + 4;
+        if size <= codec::MAX_REMAINING_LENGTH {
+            return Ok(());
+        }
+        Err(format!(
+            "the payload for {topic:?} has {} bytes, more than an MQTT packet can carry ({} bytes in all)",
+            payload.len(),
+            codec::MAX_REMAINING_LENGTH
+        ))
     }
 
     /// Accepts a message for delivery. The caller has checked topic and size.
@@ -264,12 +284,14 @@ impl Session {
         let owed = {
             let mut protocol = self.shared.protocol();
             // While the broker is away nothing can be delivered: waiting would only cost time.
-            while self.is_running() && self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent() {
+            while self.is_running() && self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent()
+            {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
-                protocol = self.shared.room.wait_timeout(protocol, left).unwrap_or_else(PoisonError::into_inner).0;
+                protocol =
+                    self.shared.room.wait_timeout(protocol, left).unwrap_or_else(PoisonError::into_inner).0;
             }
             protocol.outbox().len()
         };

@@ -242,7 +242,8 @@ impl Outbox {
     /// PUBREC: the broker has the QoS 2 message. It is kept until PUBCOMP, since a broker that loses its
     /// session in between has lost the message too. Says whether it was awaited.
     pub fn received(&mut self, id: PacketId) -> bool {
-        let awaited = |entry: &&mut InFlight| entry.id == id && entry.outgoing.message.qos == QoS::ExactlyOnce;
+        let awaited =
+            |entry: &&mut InFlight| entry.id == id && entry.outgoing.message.qos == QoS::ExactlyOnce;
         let Some(entry) = self.inflight.iter_mut().find(awaited) else { return false };
         entry.stage = Stage::Release;
         entry.due = false;
@@ -375,7 +376,8 @@ impl Queue {
 
     fn take_oldest_qos0(&mut self) -> Option<Outgoing> {
         let start = usize::try_from(self.qos0_from - self.base).unwrap_or(0);
-        let is_qos0 = |slot: &Option<Outgoing>| slot.as_ref().is_some_and(|o| o.message.qos == QoS::AtMostOnce);
+        let is_qos0 =
+            |slot: &Option<Outgoing>| slot.as_ref().is_some_and(|o| o.message.qos == QoS::AtMostOnce);
         let Some(distance) = self.slots.iter().skip(start).position(is_qos0) else {
             self.qos0_from = self.base + i64::try_from(self.slots.len()).unwrap_or(0);
             return None;

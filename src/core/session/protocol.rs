@@ -531,7 +531,8 @@ impl Protocol {
                 batch.extend(rest.next());
             }
             id = self.free_id();
-            self.pending.insert(id, Pending::Subscribe(batch.iter().map(|(filter, _)| filter.clone()).collect()));
+            self.pending
+                .insert(id, Pending::Subscribe(batch.iter().map(|(filter, _)| filter.clone()).collect()));
             self.control.push_back(Packet::Subscribe(id, batch));
         }
         id

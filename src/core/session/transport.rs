@@ -41,7 +41,8 @@ async fn connect_any(options: &SessionOptions) -> Result<TcpStream, String> {
     loop {
         if let Some(address) = waiting.next() {
             let bind = (options.bind_address.clone(), options.bind_port);
-            attempts.spawn(async move { connect_one(address, &bind.0, bind.1).await.map_err(|e| (address, e)) });
+            attempts
+                .spawn(async move { connect_one(address, &bind.0, bind.1).await.map_err(|e| (address, e)) });
         }
         let finished = if waiting.len() > 0 {
             match tokio::time::timeout(STAGGER, attempts.join_next()).await {
@@ -126,7 +127,9 @@ fn in_words(address: SocketAddr, error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => format!(
             "nothing listens on {address}: is the broker running there? Host and port are in the section `broker`"
         ),
-        io::ErrorKind::TimedOut => format!("no answer from {address}: is the machine on, and the network up?"),
+        io::ErrorKind::TimedOut => {
+            format!("no answer from {address}: is the machine on, and the network up?")
+        }
         _ => format!("{address} cannot be reached ({error})"),
     }
 }
@@ -138,9 +141,9 @@ mod tests {
     #[test]
     fn families_take_turns_starting_with_the_preferred_one() {
         let a = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let mixed = interleave(vec![a("[::1]:1"), a("[::2]:1"), a("1.1.1.1:1"), a("2.2.2.2:1"), a("3.3.3.3:1")]);
-        let expected =
-            vec![a("[::1]:1"), a("1.1.1.1:1"), a("[::2]:1"), a("2.2.2.2:1"), a("3.3.3.3:1")];
+        let mixed =
+            interleave(vec![a("[::1]:1"), a("[::2]:1"), a("1.1.1.1:1"), a("2.2.2.2:1"), a("3.3.3.3:1")]);
+        let expected = vec![a("[::1]:1"), a("1.1.1.1:1"), a("[::2]:1"), a("2.2.2.2:1"), a("3.3.3.3:1")];
         assert_eq!(mixed, expected);
     }
 }

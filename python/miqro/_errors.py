@@ -1,0 +1,23 @@
+"""What miqro raises (design decision 11)."""
+
+from __future__ import annotations
+
+
+class MiqroError(Exception):
+    """The base of the errors of miqro."""
+
+
+class ConfigError(MiqroError, ValueError):
+    """The configuration cannot be used. The text says what is wrong, where, and what to do."""
+
+
+class StateError(MiqroError):
+    """The state file cannot be used."""
+
+
+class PublishError(MiqroError, ValueError, RuntimeError):
+    """A message was not published. paho raises ValueError and RuntimeError for such cases: it is both."""
+
+
+class InternalError(MiqroError):
+    """The engine has failed. That is a defect of miqro: please report it."""

@@ -1,0 +1,3 @@
+class State:
+    def __init__(self, service):
+        pass
