@@ -85,7 +85,7 @@ def test_stop_from_any_thread_lets_run_return(
         assert observer.payloads("service/worker/last_words") == ["goodbye"]
 
 
-def test_what_was_published_before_the_end_is_delivered_before_the_goodbye(
+def test_what_was_published_before_the_end_is_delivered(
     broker: Broker, observer: Observer, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
     """A clean stop delivers what is queued (C40)."""
@@ -96,12 +96,9 @@ def test_what_was_published_before_the_end_is_delivered_before_the_goodbye(
         observer.publish("service/worker/stop")
         script.wait().check()
     observer.wait_for(ONLINE, "0")
-    messages = observer.received.all()
-    numbers = [m.text for m in messages if m.topic == "service/worker/number"]
-    assert numbers == [str(number) for number in range(1000)]
-    assert next(i for i, m in enumerate(messages) if (m.topic, m.text) == (ONLINE, "0")) > max(
-        i for i, m in enumerate(messages) if m.topic == "service/worker/number"
-    )
+    observer.barrier()
+    # Not in order with the goodbye: mosquitto itself lets QoS 0 overtake what waits at QoS 1.
+    assert observer.payloads("service/worker/number") == [str(number) for number in range(1000)]
 
 
 def test_a_service_that_never_met_a_broker_ends_like_any_other(
@@ -191,10 +188,11 @@ def test_a_service_can_be_run_again_after_its_end(
         class Short(miqro.Service):
             SERVICE_NAME = "short"
 
-            @miqro.loop(seconds=60)
-            def once(self):
-                self.publish("ran", "yes", qos=1)
-                self.stop = True
+            @miqro.loop(milliseconds=10)
+            def leave(self):
+                if self.is_connected:
+                    self.publish("ran", "yes", qos=1)
+                    self.stop = True
 
         for _ in range(3):
             Short().run()
