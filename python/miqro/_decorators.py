@@ -101,7 +101,7 @@ def accept_json(fn: F) -> F:
         return fn(self, *rest, **members)
 
     # Set by functools.wraps: with it the arity of `fn` would be taken for the arity of this wrapper.
-    del decoded.__wrapped__  # type: ignore[attr-defined]
+    del decoded.__wrapped__
     return decoded  # type: ignore[return-value]
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._handlers import Handler
     from ._native import Wake
     from ._service import Service
 
@@ -52,8 +51,10 @@ class Dispatcher:
     # ---- what comes in from other clients' threads ---------------------------------------------------
 
     def put(self, topic: str, payload: bytes) -> None:
-        """Queues a message. Blocks a foreign network thread while the queue is full, as the contract of TCP
-        would: that thread is what keeps the broker from sending more."""
+        """Queues a message.
+
+        A full queue blocks another library's network thread, which keeps the broker from sending more.
+        """
         service = self._service
         limit = service.MAX_INCOMING_QUEUE
         if len(self._queued) >= limit and self.thread not in (None, get_ident()):
@@ -117,7 +118,7 @@ class Dispatcher:
         left = self.waiting() + BATCH if until is None else -1
         while True:
             while queued:
-                when, topic, payload = queued.popleft()
+                _when, topic, payload = queued.popleft()
                 if callable(topic):
                     self._guard(topic, payload)
                 else:
@@ -220,8 +221,10 @@ class Dispatcher:
     # ---- a queue that nobody drains ------------------------------------------------------------------
 
     def stalled(self) -> float:
-        """Seconds that messages have waited for a service that does not look, 0 if none has for long. The
-        first time in a stall it is logged and counted."""
+        """Seconds that messages have waited for a service that does not look, 0 if none has for long.
+
+        The first time in a stall it is logged and counted.
+        """
         seconds = self._stall_seconds()
         if seconds <= self._service.INCOMING_STALL_WARN_SECONDS:
             return 0.0

@@ -46,8 +46,9 @@ def is_coroutine_function(fn: Handler) -> bool:
 
 
 def target(fn: Handler, topic_filter: str) -> Target:
-    """Finds out how `fn` is called for messages of `topic_filter`: with the service where its signature
-    takes it, else without.
+    """Finds out how `fn` is called for messages of `topic_filter`.
+
+    With the service where its signature takes it, else without.
 
     Raises:
         TypeError: It cannot be called either way.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Loop:
     """A function and the interval at which a service calls it.
 
-    Calls are due on a grid: start + n × interval by the monotonic clock. A late call is made once and the
+    Calls are due on a grid: start + n * interval by the monotonic clock. A late call is made once and the
     grid stays. May be started, stopped and re-timed from any thread.
 
     Args:

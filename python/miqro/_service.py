@@ -98,7 +98,7 @@ class Service:
     last_message_received_at: datetime | None = None
 
     __stop = False
-    __wake: Wake | None = None
+    __wake: Wake
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -147,8 +147,7 @@ class Service:
     @stop.setter
     def stop(self, value: bool) -> None:
         self.__stop = bool(value)
-        if self.__wake is not None:
-            self.__wake.notify()
+        self.__notify()
 
     def run(self) -> None:
         """Connects, and runs handlers and loops on this thread until `stop` is set, SIGTERM or Ctrl-C comes.
@@ -162,7 +161,6 @@ class Service:
         """
         from ._signals import Signals
 
-        assert self.__wake is not None
         dispatcher = self.__dispatcher
         with Signals(self.__wake, self.__terminate) as signals:
             dispatcher.thread = get_ident()
@@ -180,6 +178,11 @@ class Service:
                 signals.leaving()
                 dispatcher.thread = None
                 _connection.farewell(self)
+
+    def __notify(self) -> None:
+        # Before `__init__` there is nothing to wake.
+        if "_Service__wake" in self.__dict__:
+            self.__wake.notify()
 
     def __terminate(self) -> None:
         self.log.info("SIGTERM: stopping")
@@ -229,12 +232,10 @@ class Service:
 
         A service may override it, to wait for a device of its own; it must come back in time.
         """
-        wake = self.__wake
-        assert wake is not None
         self.__dispatcher.idle = True
         try:
-            if wake.wait(timeout):
-                wake.clear()
+            if self.__wake.wait(timeout):
+                self.__wake.clear()
         finally:
             self.__dispatcher.looked()
 
@@ -263,8 +264,7 @@ class Service:
         if self.LOOPS is None:
             self.LOOPS = []
         self.LOOPS.append(loop)
-        if self.__wake is not None:
-            self.__wake.notify()
+        self.__notify()
         return loop
 
     def _create_loops(self) -> None:
@@ -275,7 +275,6 @@ class Service:
 
     def __due_in(self) -> float | None:
         """Seconds until the next loop is due."""
-        assert self.__wake is not None
         soonest = None
         for loop in self.LOOPS or ():
             remaining = loop._attach(self.__wake)
@@ -290,7 +289,7 @@ class Service:
                 break
             try:
                 loop.run_if_needed(self)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
+            except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
         return self.__due_in()
@@ -441,7 +440,7 @@ class Service:
         """
         on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
         if not isinstance(ext, str):
-            entity, ext = ext, ext.state_topic_postfix
+            entity, ext = ext, ext.publish_postfix
             if isinstance(message, bool):
                 own = entity.state_payload(message)
                 message = message if own is None else own
@@ -480,7 +479,7 @@ class Service:
             info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
         except ValueError as error:
             return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
-        except Exception as error:  # noqa: BLE001 - another client may raise anything; the service goes on
+        except Exception as error:  # another client may raise anything; the service goes on
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
             self.note_failure(f"publishing on {topic!r} failed: {error}")
             return PublishInfo(mqtt.MQTT_ERR_NOMEM)

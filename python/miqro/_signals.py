@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
+    from typing_extensions import Self
+
     from ._native import Wake
 
 #: How long a handler or loop may go on after SIGTERM before it is interrupted. With the time for the farewell
@@ -19,8 +21,10 @@ GRACE_SECONDS = 0.7
 
 
 class Interrupted(SystemExit, KeyboardInterrupt):
-    """Ctrl-C, after the service has said goodbye: `except KeyboardInterrupt` catches it, and if nobody does,
-    Python exits with status 130 and without a traceback."""
+    """Ctrl-C, after the service has said goodbye.
+
+    `except KeyboardInterrupt` catches it, and if nobody does, Python exits with status 130 and no traceback.
+    """
 
     def __init__(self) -> None:
         super().__init__(130)
@@ -45,7 +49,7 @@ class Signals:
         self._leaving = False
         self._timer: threading.Timer | None = None
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> Self:
         if self._main:
             self._previous_fd = signal.set_wakeup_fd(self._wake.signal_fileno(), warn_on_full_buffer=False)
             self._ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -83,7 +83,7 @@ class Client:
         userdata: object = None,
         protocol: int = MQTTv311,
         transport: str = "tcp",
-        reconnect_on_failure: bool = True,  # noqa: ARG002 - part of paho's signature
+        reconnect_on_failure: bool = True,
     ) -> None:
         if protocol != MQTTv311 or transport != "tcp":
             raise ValueError("this version of miqro speaks MQTT 3.1.1 over TCP only")
@@ -211,7 +211,7 @@ class Client:
             self._thread = threading.Thread(target=self._loop, name="miqro-callbacks", daemon=True)
             self._thread.start()
 
-    def loop_stop(self, force: bool = False) -> None:  # noqa: ARG002 - part of paho's signature
+    def loop_stop(self, force: bool = False) -> None:
         """Ends the session, if `disconnect()` has not, and the thread."""
         self.disconnect()
         thread, self._thread = self._thread, None

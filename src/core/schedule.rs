@@ -84,7 +84,7 @@ impl Timer {
             self.next = Some(if self.interval.is_zero() {
                 earliest
             } else {
-                self.grid_after(earliest - Duration::from_nanos(1))
+                self.grid_after(earliest.saturating_sub(Duration::from_nanos(1)))
             });
         }
     }
@@ -199,12 +199,12 @@ mod tests {
             timer.start(origin, false);
             for late in lateness {
                 let due = timer.next_due().unwrap();
-                prop_assert_eq!((due - origin).as_nanos() % u128::from(interval), 0);
+                prop_assert_eq!(due.saturating_sub(origin).as_nanos() % u128::from(interval), 0);
                 let now = due + Duration::from_nanos(late);
                 timer.called(now);
                 let next = timer.next_due().unwrap();
                 prop_assert!(next > now);
-                prop_assert!(next - now <= Duration::from_nanos(interval));
+                prop_assert!(next.saturating_sub(now) <= Duration::from_nanos(interval));
             }
         }
     }

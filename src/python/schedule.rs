@@ -55,7 +55,7 @@ impl Timer {
     fn remaining(&self) -> Option<f64> {
         let due = self.inner().next_due()?;
         let now = now();
-        Some(if due >= now { (due - now).as_secs_f64() } else { -(now - due).as_secs_f64() })
+        Some(due.as_secs_f64() - now.as_secs_f64())
     }
 
     /// Whether it is due; if so, the next time is set: a call begins.

@@ -206,7 +206,7 @@ impl PublishInfo {
         }
     }
 
-    fn __await__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         let py = slf.py();
         py.import("miqro._awaiting")?.call_method1("published", (slf,))?.call_method0("__await__")
     }
@@ -341,8 +341,8 @@ impl Session {
             match translate(event) {
                 Ok(event) => list.append(event)?,
                 Err(message) => {
-                    let routes = router.route(py, &message.topic)?;
-                    list.append((message.topic, payload::text(&message.payload), routes))?;
+                    let found = router.route(py, &message.topic)?;
+                    list.append((message.topic, payload::text(&message.payload), found))?;
                 }
             }
         }

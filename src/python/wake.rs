@@ -1,4 +1,5 @@
 //! [`crate::core::wake`] for Python.
+#![expect(clippy::doc_markdown, reason = "these comments are docstrings for Python, in Google style")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

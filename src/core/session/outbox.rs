@@ -149,11 +149,12 @@ impl Outbox {
     /// Takes a message while offline (C44): of retained QoS 0 messages of one topic only the newest is kept,
     /// and the oldest QoS 0 messages make room.
     pub fn admit_offline(&mut self, outgoing: Outgoing) -> Admission {
-        if outgoing.message.qos == QoS::AtMostOnce && outgoing.message.retain {
-            if let Some(older) = self.queue.take_superseded(&outgoing.message.topic) {
-                self.unaccount(&older);
-                older.completion.resolve(Outcome::Done);
-            }
+        if outgoing.message.qos == QoS::AtMostOnce
+            && outgoing.message.retain
+            && let Some(older) = self.queue.take_superseded(&outgoing.message.topic)
+        {
+            self.unaccount(&older);
+            older.completion.resolve(Outcome::Done);
         }
         let mut dropped = Vec::new();
         while self.is_full_for(outgoing.message.size()) {

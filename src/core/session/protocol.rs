@@ -79,6 +79,16 @@ enum Phase {
     Online,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Messages are accepted.
+    Open,
+    /// No more are accepted; what is owed is sent.
+    Closing,
+    /// DISCONNECT has been handed to the sink.
+    SaidGoodbye,
+}
+
 #[derive(Debug)]
 struct Subscription {
     order: u64,
@@ -108,9 +118,7 @@ pub struct Protocol {
     last_received: Duration,
     ping_sent: Option<Duration>,
     reading_paused: bool,
-    closing: bool,
-    closed: bool,
-    farewell_sent: bool,
+    ending: Ending,
     last_mid: u16,
 }
 
@@ -135,9 +143,7 @@ impl Protocol {
             last_received: Duration::ZERO,
             ping_sent: None,
             reading_paused: false,
-            closing: false,
-            closed: false,
-            farewell_sent: false,
+            ending: Ending::Open,
             last_mid: 0,
         }
     }
@@ -159,7 +165,7 @@ impl Protocol {
     /// # Errors
     /// [`Refusal`]; the message was not kept.
     pub fn publish(&mut self, message: Message) -> Result<Receipt, Refusal> {
-        if self.closing {
+        if self.is_closing() {
             return Err(Refusal::Closed);
         }
         let mid = self.take_mid();
@@ -219,24 +225,25 @@ impl Protocol {
 
     /// No more messages are accepted; what is owed is still sent, then DISCONNECT.
     pub fn close(&mut self) {
-        self.closing = true;
+        if self.ending == Ending::Open {
+            self.ending = Ending::Closing;
+        }
         self.greeted();
     }
 
     /// Whether [`Self::close`] was called.
     pub fn is_closing(&self) -> bool {
-        self.closing
+        self.ending != Ending::Open
     }
 
     /// Whether the DISCONNECT has been handed to the sink.
     pub fn farewell_sent(&self) -> bool {
-        self.farewell_sent
+        self.ending == Ending::SaidGoodbye
     }
 
-    /// Gives up what is still owed. Nothing is accepted or sent after this.
+    /// Gives up what is still owed. Nothing is accepted after this.
     pub fn abandon(&mut self) {
-        self.closing = true;
-        self.closed = true;
+        self.close();
         self.outbox.abandon();
     }
 
@@ -245,7 +252,9 @@ impl Protocol {
     /// A byte stream to the broker is open: CONNECT goes out on it.
     pub fn connection_opened(&mut self, now: Duration) {
         self.control.clear();
-        self.farewell_sent = false;
+        if self.ending == Ending::SaidGoodbye {
+            self.ending = Ending::Closing;
+        }
         self.control.push_back(Packet::Connect(Connect {
             client_id: self.options.client_id.clone(),
             clean_session: self.options.clean_session,
@@ -366,7 +375,8 @@ impl Protocol {
             self.outbox.session_lost();
         }
         let hold = seconds(self.options.greeting_timeout);
-        self.phase = if hold.is_zero() || self.closing { Phase::Online } else { Phase::Greeting(now + hold) };
+        self.phase =
+            if hold.is_zero() || self.is_closing() { Phase::Online } else { Phase::Greeting(now + hold) };
         self.restore_subscriptions();
         events.push(Event::Connected { session_present, outage: None });
         Ok(())
@@ -415,7 +425,7 @@ impl Protocol {
         if let Some(limit) = self.silence_limit()
             && now >= limit
         {
-            return Err(Fault::Silent((now - self.last_received).as_secs().max(1)));
+            return Err(Fault::Silent(now.saturating_sub(self.last_received).as_secs().max(1)));
         }
         if now >= self.next_ping(keepalive) {
             self.control.push_back(Packet::PingReq);
@@ -468,9 +478,9 @@ impl Protocol {
         }
         if self.is_connected() && self.control.is_empty() {
             self.poll_messages(sink);
-            if self.closing && !self.farewell_sent && self.outbox.is_empty() && !sink.is_full() {
+            if self.ending == Ending::Closing && self.outbox.is_empty() && !sink.is_full() {
                 sink.packet(&Packet::Disconnect);
-                self.farewell_sent = true;
+                self.ending = Ending::SaidGoodbye;
             }
         }
         if sink.offset() != start {
@@ -480,9 +490,9 @@ impl Protocol {
 
     /// Sends DISCONNECT though messages are still owed: the time for the farewell is over.
     pub fn hurry(&mut self, sink: &mut impl Sink) {
-        if self.is_connected() && !self.farewell_sent {
+        if self.is_connected() && !self.farewell_sent() {
             sink.packet(&Packet::Disconnect);
-            self.farewell_sent = true;
+            self.ending = Ending::SaidGoodbye;
         }
     }
 

@@ -55,11 +55,10 @@ async fn connect_any(options: &SessionOptions) -> Result<TcpStream, String> {
         match finished {
             Some(Ok(Ok(stream))) => return Ok(stream),
             Some(Ok(Err((address, error)))) => failure = Some(in_words(address, &error)),
-            Some(Err(_)) => {}
             None if waiting.len() == 0 => {
                 return Err(failure.unwrap_or_else(|| format!("the name {} has no address", options.host)));
             }
-            None => {}
+            Some(Err(_)) | None => {}
         }
     }
 }
