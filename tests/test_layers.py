@@ -111,12 +111,16 @@ def test_the_guards_see_through_comments_and_strings() -> None:
 
 
 def imported_modules(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and top-level name of every absolute import in a file, also of those inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Yield line and top-level name of every absolute import that can happen, also of those inside functions."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             yield node.lineno, node.module.partition(".")[0]
+        for_type_checkers = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        waiting.extend(node.orelse if for_type_checkers else ast.iter_child_nodes(node))
 
 
 def test_the_package_needs_nothing_but_python() -> None:

@@ -55,7 +55,7 @@ def test_a_service_waits_for_a_broker_that_comes_later(
     with start(tmp_path, TICK="0.2") as script:
         said = script.wait_err("WARNING")
         assert str(broker.port) in said
-        assert "refused" in said.lower()
+        assert "nothing listens" in said
         script.wait_out("^tick 10$")
         assert len(warnings_of(script, str(broker.port))) == 1, "the same trouble is told once"
         with broker, Observer(broker.port) as observer:
@@ -159,12 +159,12 @@ def test_nothing_is_lost_when_the_broker_is_restarted_under_load(
     ):
         observer.wait_count("service/worker/tick", 100)
         for round_ in range(3):
+            start_of_round, logged = len(observer.received), len(script.err)
             # An orderly stop: mosquitto saves what it has acknowledged, which a killed one may lose.
             broker.stop()
-            script.wait_err("WARNING", start=len(script.err))
+            script.wait_err("WARNING", start=logged)
             broker.start()
-            observer.wait_subscribed()
-            observer.wait_for(ONLINE, "1", start=len(observer.received))
+            observer.wait_for(ONLINE, "1", start=start_of_round)
             observer.publish("service/worker/echo", f"round {round_}")
             observer.wait_for("service/worker/echo_response", f"round {round_}")
         seen = len(observer.on("service/worker/tick"))
@@ -212,9 +212,9 @@ def test_a_killed_broker_is_found_again_and_everything_owed_is_acknowledged(
     with Observer(broker.port, durable=True) as observer, Script(tmp_path, source) as script:
         observer.wait_count("service/worker/load", 50)
         for _ in range(2):
+            start_of_round = len(observer.received)
             broker.restart()
-            observer.wait_subscribed()
-            observer.wait_for(ONLINE, "1", start=len(observer.received))
+            observer.wait_for(ONLINE, "1", start=start_of_round)
             observer.wait_count("service/worker/load", len(observer.on("service/worker/load")) + 50)
         observer.publish("service/worker/settle")
         script.wait_out("all acknowledged")
@@ -229,11 +229,11 @@ def test_a_half_open_connection_is_noticed_and_replaced(
         write_config(proxy.port, broker=f"keepalive: 2\n{QUICK}")
         with start(tmp_path, TICK="0.1") as script:
             observer.wait_count("service/worker/tick", 5)
+            swallowed = len(observer.received)
             proxy.swallow()
-            script.wait_err(r"WARNING.*", timeout=8.0)
+            script.wait_err("WARNING.*has not answered", timeout=8.0)
             proxy.resume()
-            proxy.wait_connections(2)
-            observer.wait_for(ONLINE, "1", start=len(observer.received))
+            observer.wait_for(ONLINE, "1", start=swallowed)
             last = int(observer.on("service/worker/tick")[-1].text)
             observer.wait_for("service/worker/tick", str(last + 20))
             observer.publish("service/worker/echo", "heard again")
@@ -256,6 +256,7 @@ def test_a_connection_cut_again_and_again_loses_nothing(
                 observer.wait_count("service/worker/number", 1 + cut * 100, timeout=30.0)
                 proxy.cut()
             observer.wait_for("service/worker/number", "2999", timeout=60.0)
+            observer.wait_count("service/worker/number", 3000)
             end(script)
     numbers = [int(text) for text in observer.payloads("service/worker/number")]
     assert sorted(set(numbers)) == list(range(3000))
@@ -312,12 +313,12 @@ def test_a_malformed_topic_from_the_broker_does_not_end_the_service(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (1, "protocol"),
-        (2, "client.?id|identifier"),
-        (3, "unavailable"),
-        (4, "password"),
-        (5, "authori[sz]ed"),
-        (77, "77"),
+        (1, "does not speak MQTT 3.1.1"),
+        (2, "does not allow this client id"),
+        (3, "not available at the moment"),
+        (4, "user name or the password is wrong"),
+        (5, "does not allow this client to connect"),
+        (77, "code 77"),
     ],
 )
 def test_each_refusal_is_told_in_words(
@@ -331,7 +332,7 @@ def test_each_refusal_is_told_in_words(
     with FakeBroker(refuse) as fake:
         write_config(fake.port, broker=QUICK)
         with start(tmp_path) as script:
-            script.wait_err(f"(?i)(?:WARNING|ERROR).*(?:{words})")
+            script.wait_err(f"(?:WARNING|ERROR).*{words}")
             fake.wait_finished(3)
-            assert len(warnings_of(script, f"(?i){words}")) == 1
+            assert len(warnings_of(script, words)) == 1
             end(script)
