@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod dedup;
+pub mod number;
 pub mod payload;
 pub mod router;
 pub mod schedule;

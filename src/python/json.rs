@@ -4,6 +4,7 @@
 use pyo3::exceptions::{PyOverflowError, PyRecursionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::iter::{BoundDictIterator, BoundListIterator, BoundTupleIterator};
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyString, PyTuple, PyType,
 };
@@ -36,9 +37,10 @@ pub fn json_dumps<'py>(
     precision: Option<&Bound<'py, PyAny>>,
     mappings: bool,
 ) -> PyResult<Bound<'py, PyString>> {
-    let precision = precision.map(decimals).transpose()?;
-    let mut writer = Writer { out: Vec::with_capacity(512), precision, mappings, open: Vec::new() };
-    writer.value(obj)?;
+    let digits = precision.map(decimals).transpose()?;
+    let out = Vec::with_capacity(512);
+    let mut writer = Writer { out, digits, precision, mappings, open: Vec::new() };
+    writer.write(obj)?;
     writer.finish(obj.py())
 }
 
@@ -58,7 +60,8 @@ pub fn json_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> 
     if let Ok(text) = key.cast::<PyString>() {
         return Ok(text.clone());
     }
-    let mut writer = Writer { out: Vec::new(), precision: None, mappings: false, open: Vec::new() };
+    let mut writer =
+        Writer { out: Vec::new(), digits: None, precision: None, mappings: false, open: Vec::new() };
     writer.bare_key(key)?;
     writer.finish(key.py())
 }
@@ -79,35 +82,136 @@ pub fn overflow(err: RoundOverflow) -> PyErr {
     PyOverflowError::new_err(err.to_string())
 }
 
-struct Writer {
-    out: Vec<u8>,
-    precision: Option<i64>,
-    mappings: bool,
-    /// The addresses of the containers around the value being written: one that comes again contains itself.
-    open: Vec<usize>,
+/// A container being written. Containers wait on the heap instead of the stack, so that no nesting, and no small stack
+/// of a thread, can end in a crash.
+struct Open<'py> {
+    /// The container itself: one that comes again while it is open contains itself.
+    obj: Bound<'py, PyAny>,
+    inside: Inside<'py>,
+    /// Whether nothing of it has been written yet.
+    first: bool,
 }
 
-impl Writer {
-    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+/// What is still to be written of a container.
+enum Inside<'py> {
+    Dict {
+        dict: Bound<'py, PyDict>,
+        entries: BoundDictIterator<'py>,
+        len: usize,
+        left: usize,
+    },
+    List(BoundListIterator<'py>),
+    Tuple(BoundTupleIterator<'py>),
+    /// The items of a list or tuple that has an iterator of its own.
+    Items(Bound<'py, PyIterator>),
+    /// The pairs that the `items()` of a dict gave.
+    Pairs(Bound<'py, PyIterator>),
+}
+
+enum Next<'py> {
+    Item(Bound<'py, PyAny>),
+    Member(Bound<'py, PyAny>, Bound<'py, PyAny>),
+    End,
+}
+
+impl<'py> Inside<'py> {
+    fn of_dict(dict: Bound<'py, PyDict>) -> Self {
+        let len = dict.len();
+        Self::Dict { entries: dict.iter(), dict, len, left: len }
+    }
+
+    fn brackets(&self) -> (u8, u8) {
+        match self {
+            Self::Dict { .. } | Self::Pairs(_) => (b'{', b'}'),
+            Self::List(_) | Self::Tuple(_) | Self::Items(_) => (b'[', b']'),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> PyResult<Next<'py>> {
+        let item = match self {
+            Self::Dict { dict, entries, len, left } => {
+                // Python code may run in between (an item's `__round__`). PyO3's iterator panics when the dict has
+                // changed its size, or gives more entries than it had; to Python that is an error, and this one.
+                if dict.len() != *len {
+                    return Err(PyRuntimeError::new_err("dictionary changed size during iteration"));
+                }
+                if *left == 0 {
+                    return Ok(Next::End);
+                }
+                *left -= 1;
+                return Ok(entries.next().map_or(Next::End, |(key, value)| Next::Member(key, value)));
+            }
+            Self::List(items) => items.next(),
+            Self::Tuple(items) => items.next(),
+            Self::Items(items) => items.next().transpose()?,
+            Self::Pairs(pairs) => {
+                let Some(pair) = pairs.next().transpose()? else { return Ok(Next::End) };
+                return match pair.cast::<PyTuple>() {
+                    Ok(pair) if pair.len() == 2 => Ok(Next::Member(pair.get_item(0)?, pair.get_item(1)?)),
+                    _ => Err(PyValueError::new_err("items must return 2-tuples")),
+                };
+            }
+        };
+        Ok(item.map_or(Next::End, Next::Item))
+    }
+}
+
+struct Writer<'a, 'py> {
+    out: Vec<u8>,
+    /// Decimals to which floats are rounded; `None` for as they are.
+    digits: Option<i64>,
+    /// The same as it was given, for a `__round__` that is not ours.
+    precision: Option<&'a Bound<'py, PyAny>>,
+    mappings: bool,
+    open: Vec<Open<'py>>,
+}
+
+impl<'py> Writer<'_, 'py> {
+    fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         // All that is written is ASCII.
         let text = str::from_utf8(&self.out).map_err(|err| PyValueError::new_err(err.to_string()))?;
         Ok(PyString::new(py, text))
     }
 
-    /// Exact types first: they are the many, and looking at them runs no Python code.
-    fn value(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Writes `obj` and all that is in it.
+    fn write(&mut self, obj: &Bound<'py, PyAny>) -> PyResult<()> {
+        self.value(obj)?;
+        while let Some(open) = self.open.last_mut() {
+            let next = open.inside.next()?;
+            if !std::mem::take(&mut open.first) && !matches!(next, Next::End) {
+                self.out.extend_from_slice(b", ");
+            }
+            match next {
+                Next::Item(item) => self.value(&item)?,
+                Next::Member(key, value) => {
+                    self.key(&key)?;
+                    self.out.extend_from_slice(b": ");
+                    self.value(&value)?;
+                }
+                Next::End => {
+                    self.out.push(open.inside.brackets().1);
+                    self.open.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a scalar, or opens a container. Exact types first: they are the many, and looking at them runs no
+    /// Python code.
+    #[inline]
+    fn value(&mut self, obj: &Bound<'py, PyAny>) -> PyResult<()> {
         if obj.is_exact_instance_of::<PyFloat>() {
-            push_json_float(&mut self.out, obj.extract()?, self.precision).map_err(overflow)
+            push_json_float(&mut self.out, obj.extract()?, self.digits).map_err(overflow)
         } else if obj.is_exact_instance_of::<PyString>() {
-            self.string(obj.cast::<PyString>()?)
+            self.string(obj.cast_exact::<PyString>()?)
         } else if obj.is_exact_instance_of::<PyInt>() {
             self.int(obj)
         } else if obj.is_exact_instance_of::<PyDict>() {
-            let dict = obj.cast::<PyDict>()?;
-            self.container(obj, |writer| writer.dict(dict))
+            self.enter(obj, |dict, _| Ok(Inside::of_dict(dict.cast_exact::<PyDict>()?.clone())))
         } else if obj.is_exact_instance_of::<PyList>() {
-            let list = obj.cast::<PyList>()?;
-            self.container(obj, |writer| writer.items(list.iter().map(Ok)))
+            self.enter(obj, |list, _| Ok(Inside::List(list.cast_exact::<PyList>()?.iter())))
         } else if obj.is_exact_instance_of::<PyBool>() {
             self.out.extend_from_slice(if obj.is_truthy()? { b"true" } else { b"false" });
             Ok(())
@@ -115,8 +219,7 @@ impl Writer {
             self.out.extend_from_slice(b"null");
             Ok(())
         } else if obj.is_exact_instance_of::<PyTuple>() {
-            let tuple = obj.cast::<PyTuple>()?;
-            self.container(obj, |writer| writer.items(tuple.iter().map(Ok)))
+            self.enter(obj, |tuple, _| Ok(Inside::Tuple(tuple.cast_exact::<PyTuple>()?.iter())))
         } else {
             self.subclass(obj)
         }
@@ -124,7 +227,7 @@ impl Writer {
 
     /// Subclasses, in the order in which `json` asks for them, and what is left.
     #[cold]
-    fn subclass(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn subclass(&mut self, obj: &Bound<'py, PyAny>) -> PyResult<()> {
         if let Ok(text) = obj.cast::<PyString>() {
             self.string(text)
         } else if obj.is_instance_of::<PyInt>() {
@@ -132,16 +235,14 @@ impl Writer {
         } else if obj.is_instance_of::<PyFloat>() {
             self.float_subclass(obj)
         } else if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
-            self.sequence_subclass(obj)
+            self.enter(obj, |sequence, _| Ok(Inside::Items(sequence.try_iter()?)))
         } else if obj.is_instance_of::<PyDict>() {
-            self.container(obj, |writer| writer.dict_subclass(obj))
-        } else if self.mappings
-            && let Ok(mapping) = obj.cast::<PyMapping>()
-        {
-            self.container(obj, |writer| {
-                let dict = PyDict::new(obj.py());
-                dict.update(mapping)?;
-                writer.dict(&dict)
+            self.enter(obj, dict_subclass)
+        } else if self.mappings && obj.cast::<PyMapping>().is_ok() {
+            self.enter(obj, |mapping, _| {
+                let dict = PyDict::new(mapping.py());
+                dict.update(mapping.cast::<PyMapping>()?)?;
+                Ok(Inside::of_dict(dict))
             })
         } else {
             let name = obj.get_type().name()?;
@@ -151,67 +252,25 @@ impl Writer {
 
     /// A float subclass may round in a way of its own (numpy's does), and what comes out need not be a float. Its
     /// own `__repr__` is not asked, as `json` does not.
-    fn float_subclass(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn float_subclass(&mut self, obj: &Bound<'py, PyAny>) -> PyResult<()> {
         let Some(precision) = self.precision else {
             return push_json_float(&mut self.out, obj.extract()?, None).map_err(overflow);
         };
-        let rounded = round(obj, precision)?;
-        if rounded.is_instance_of::<PyFloat>() {
-            return push_json_float(&mut self.out, rounded.extract()?, None).map_err(overflow);
-        }
-        self.precision = None;
-        let written = self.value(&rounded);
-        self.precision = Some(precision);
+        let out = std::mem::take(&mut self.out);
+        let mut unrounded =
+            Writer { out, digits: None, precision: None, mappings: self.mappings, open: Vec::new() };
+        let written = unrounded.write(&round(obj, precision)?);
+        self.out = unrounded.out;
         written
     }
 
-    /// Rounding makes a list by iterating; `json` itself looks past an `__iter__` at what the sequence holds.
-    fn sequence_subclass(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.container(obj, |writer| {
-            if writer.precision.is_some() {
-                writer.items(obj.try_iter()?)
-            } else if let Ok(list) = obj.cast::<PyList>() {
-                writer.items(list.iter().map(Ok))
-            } else {
-                writer.items(obj.cast::<PyTuple>()?.iter().map(Ok))
-            }
-        })
-    }
-
-    /// Rounding makes a dict of what `items()` gives; `json` itself writes what it gives, unless there is nothing in
-    /// the dict.
-    fn dict_subclass(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = obj.py();
-        if self.precision.is_none() && obj.cast::<PyDict>()?.is_empty() {
-            self.out.extend_from_slice(b"{}");
-            return Ok(());
-        }
-        let items = obj.call_method0(intern!(py, "items"))?;
-        if self.precision.is_some() {
-            return self.dict(&PyDict::from_sequence(&items)?);
-        }
-        let pairs: Bound<'_, PyIterator> = items.try_iter()?;
-        self.out.push(b'{');
-        for (at, pair) in pairs.enumerate() {
-            let pair = pair?;
-            let (key, value) = match pair.cast::<PyTuple>() {
-                Ok(pair) if pair.len() == 2 => (pair.get_item(0)?, pair.get_item(1)?),
-                _ => return Err(PyValueError::new_err("items must return 2-tuples")),
-            };
-            self.member(at == 0, &key, &value)?;
-        }
-        self.out.push(b'}');
-        Ok(())
-    }
-
-    /// Runs `write` for the inside of `obj`, with `obj` noted as open.
-    fn container(
+    /// Begins a container. `inside` is told whether floats are rounded.
+    fn enter(
         &mut self,
-        obj: &Bound<'_, PyAny>,
-        write: impl FnOnce(&mut Self) -> PyResult<()>,
+        obj: &Bound<'py, PyAny>,
+        inside: impl FnOnce(&Bound<'py, PyAny>, bool) -> PyResult<Inside<'py>>,
     ) -> PyResult<()> {
-        let address = obj.as_ptr().addr();
-        if self.open.contains(&address) {
+        if self.open.iter().any(|open| open.obj.is(obj)) {
             return Err(PyValueError::new_err("Circular reference detected"));
         }
         if self.open.len() >= MAX_DEPTH {
@@ -219,59 +278,28 @@ impl Writer {
                 "maximum recursion depth exceeded while encoding a JSON object",
             ));
         }
-        self.open.push(address);
-        write(self)?;
-        self.open.pop();
-        Ok(())
-    }
-
-    fn items<'py>(&mut self, items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>) -> PyResult<()> {
-        self.out.push(b'[');
-        for (at, item) in items.enumerate() {
-            if at > 0 {
-                self.out.extend_from_slice(b", ");
-            }
-            self.value(&item?)?;
-        }
-        self.out.push(b']');
-        Ok(())
-    }
-
-    fn dict(&mut self, dict: &Bound<'_, PyDict>) -> PyResult<()> {
-        let len = dict.len();
-        let mut entries = dict.iter();
-        self.out.push(b'{');
-        for at in 0..len {
-            // Python code may run in between (an item's `__round__`). PyO3's iterator panics when the dict has changed
-            // its size; to Python that is an error, and this one.
-            if dict.len() != len {
-                return Err(PyRuntimeError::new_err("dictionary changed size during iteration"));
-            }
-            let Some((key, value)) = entries.next() else { break };
-            self.member(at == 0, &key, &value)?;
-        }
-        self.out.push(b'}');
+        let inside = inside(obj, self.precision.is_some())?;
+        self.out.push(inside.brackets().0);
+        self.open.push(Open { obj: obj.clone(), inside, first: true });
         Ok(())
     }
 
     #[inline]
-    fn member(&mut self, first: bool, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !first {
-            self.out.extend_from_slice(b", ");
+    fn key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Ok(text) = key.cast_exact::<PyString>() {
+            return self.string(text);
         }
         if let Ok(text) = key.cast::<PyString>() {
-            self.string(text)?;
-        } else {
-            self.out.push(b'"');
-            self.bare_key(key)?;
-            self.out.push(b'"');
+            return self.string(text);
         }
-        self.out.extend_from_slice(b": ");
-        self.value(value)
+        self.out.push(b'"');
+        self.bare_key(key)?;
+        self.out.push(b'"');
+        Ok(())
     }
 
     /// A key that is no string, without quotes.
-    fn bare_key(&mut self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn bare_key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<()> {
         if key.is_instance_of::<PyFloat>() {
             push_json_float(&mut self.out, key.extract()?, None).map_err(overflow)
         } else if key.is_exact_instance_of::<PyBool>() || key.is_none() {
@@ -284,7 +312,7 @@ impl Writer {
         }
     }
 
-    fn int(&mut self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn int(&mut self, obj: &Bound<'py, PyAny>) -> PyResult<()> {
         match obj.extract() {
             Ok(value) => push_int(&mut self.out, value),
             // Beyond 64 bits. `int.__repr__` has a limit of digits, and its own words for it.
@@ -293,13 +321,28 @@ impl Writer {
         Ok(())
     }
 
-    fn string(&mut self, text: &Bound<'_, PyString>) -> PyResult<()> {
+    fn string(&mut self, text: &Bound<'py, PyString>) -> PyResult<()> {
         match text.to_str() {
             Ok(text) => push_json_str(&mut self.out, text),
             // A lone surrogate, which UTF-8 has no bytes for.
             Err(_) => push_json_units(&mut self.out, utf16(text)?.into_iter()),
         }
         Ok(())
+    }
+}
+
+/// Rounding makes a dict of what `items()` gives, so that the last of equal keys is left; `json` itself writes all that
+/// it gives, unless there is nothing in the dict.
+fn dict_subclass<'py>(obj: &Bound<'py, PyAny>, rounded: bool) -> PyResult<Inside<'py>> {
+    let py = obj.py();
+    if !rounded && obj.cast::<PyDict>()?.is_empty() {
+        return Ok(Inside::of_dict(PyDict::new(py)));
+    }
+    let items = obj.call_method0(intern!(py, "items"))?;
+    if rounded {
+        Ok(Inside::of_dict(PyDict::from_sequence(&items)?))
+    } else {
+        Ok(Inside::Pairs(items.try_iter()?))
     }
 }
 
@@ -317,8 +360,8 @@ fn utf16(text: &Bound<'_, PyString>) -> PyResult<Vec<u16>> {
     Ok(bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect())
 }
 
-/// `round(obj, digits)` as Python does it, by the object's own `__round__`.
-pub fn round<'py>(obj: &Bound<'py, PyAny>, digits: i64) -> PyResult<Bound<'py, PyAny>> {
+/// `round(obj, precision)` as Python does it, by the object's own `__round__`.
+pub fn round<'py>(obj: &Bound<'py, PyAny>, precision: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = obj.py();
-    py.import(intern!(py, "builtins"))?.call_method1(intern!(py, "round"), (obj, digits))
+    py.import(intern!(py, "builtins"))?.call_method1(intern!(py, "round"), (obj, precision))
 }

@@ -70,7 +70,7 @@ impl<'py> Scalar<'_, 'py> {
             Ok(PyBytes::new(py, &array.to_vec()).into_any())
         } else if message.is_instance_of::<PyFloat>() {
             let rounded = match self.precision {
-                Some(precision) => round(message, decimals(precision)?)?,
+                Some(precision) => round(message, precision)?,
                 None => message.clone(),
             };
             Ok(rounded.str()?.into_any())

@@ -11,7 +11,7 @@ use pyo3::types::{PyString, PyTuple};
 use crate::core::router::{self, HandlerId};
 
 /// How many answers each of the two generations of the cache holds.
-const CACHED_TOPICS: usize = 8192;
+const CACHED_TOPICS: usize = 16_384;
 
 /// Topics longer than this, in bytes, are not cached: with the count, the bound of the cache's memory.
 const CACHED_BYTES: usize = 256;

@@ -37,13 +37,15 @@ pub struct Completion {
 #[derive(Debug)]
 struct State {
     outcome: Outcome,
+    /// Threads in [`Completion::wait`]: without any, telling them is not worth a system call.
+    waiters: usize,
     watchers: Vec<Arc<Wake>>,
 }
 
 impl Default for Completion {
     fn default() -> Self {
         Self {
-            state: Mutex::new(State { outcome: Outcome::Pending, watchers: Vec::new() }),
+            state: Mutex::new(State { outcome: Outcome::Pending, waiters: 0, watchers: Vec::new() }),
             changed: Condvar::new(),
         }
     }
@@ -67,8 +69,11 @@ impl Completion {
             for watcher in state.watchers.drain(..) {
                 watcher.notify();
             }
+            let waiters = state.waiters;
             drop(state);
-            self.changed.notify_all();
+            if waiters > 0 {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -81,7 +86,9 @@ impl Completion {
             if left.is_zero() {
                 break;
             }
+            state.waiters += 1;
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiters -= 1;
         }
         state.outcome
     }

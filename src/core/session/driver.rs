@@ -85,7 +85,7 @@ impl Driver {
         };
         let Some((event, pause)) = event else { return };
         self.shared.hopeful.store(false, Ordering::SeqCst);
-        self.shared.room.notify_all();
+        self.shared.announce();
         self.offline_since.get_or_insert_with(Instant::now);
         self.shared.tell(vec![event]);
         self.unless_stopped(tokio::time::sleep(pause)).await;
@@ -104,7 +104,7 @@ impl Driver {
             protocol.connection_lost(written);
             connected
         };
-        self.shared.room.notify_all();
+        self.shared.announce();
         if matches!(end, End::Requested) {
             connection.goodbye().await;
             self.shared.tell(vec![Event::Disconnected {
@@ -290,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.out.taken += count as u64;
                     self.shared.protocol().written(self.out.taken, &mut self.events);
                     self.shared.hand_over(&mut self.events);
-                    self.shared.room.notify_all();
+                    self.shared.announce();
                 }
                 Ok(Step::Read(_) | Step::Woken | Step::Due) => {}
                 Err(error) => return End::Io(error),
@@ -337,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         driver.note_connected(&mut self.events);
         // Handed over before the acknowledgements are written: `poll` comes after this.
         self.shared.hand_over(&mut self.events);
-        self.shared.room.notify_all();
+        self.shared.announce();
         end.map_or(Ok(reading), Err)
     }
 

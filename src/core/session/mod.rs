@@ -41,8 +41,10 @@ struct Shared {
     wake: Arc<Wake>,
     /// Wakes the network thread.
     driver_wake: tokio::sync::Notify,
-    /// Announces room in the outbox.
-    room: Condvar,
+    /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
+    progress: Condvar,
+    /// How many wait for that.
+    waiting_for_progress: AtomicUsize,
     /// Threads of the service that wait for the broker.
     waiters: AtomicUsize,
     stop: AtomicBool,
@@ -70,6 +72,27 @@ impl Shared {
 
     fn should_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Tells those who wait that the session has changed. Without any it is not worth a system call: whoever
+    /// begins to wait later looks first, under the lock under which the change was made.
+    fn announce(&self) {
+        if self.waiting_for_progress.load(Ordering::SeqCst) > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Waits for the next [`Self::announce`], `timeout` at most.
+    fn await_progress<'a>(
+        &self,
+        protocol: MutexGuard<'a, Protocol>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, Protocol> {
+        self.waiting_for_progress.fetch_add(1, Ordering::SeqCst);
+        let (protocol, _) =
+            self.progress.wait_timeout(protocol, timeout).unwrap_or_else(PoisonError::into_inner);
+        self.waiting_for_progress.fetch_sub(1, Ordering::SeqCst);
+        protocol
     }
 
     /// Moves events into the inbox and wakes the service.
@@ -120,7 +143,8 @@ impl Session {
             )),
             wake,
             driver_wake: tokio::sync::Notify::new(),
-            room: Condvar::new(),
+            progress: Condvar::new(),
+            waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             hopeful: AtomicBool::new(false),
@@ -159,7 +183,7 @@ impl Session {
                 shared.inbox().terminated = Some(format!("the network thread has failed: {text}"));
             }
             shared.protocol().abandon();
-            shared.room.notify_all();
+            shared.announce();
             shared.wake.notify();
         };
         self.shared.hopeful.store(true, Ordering::SeqCst);
@@ -228,7 +252,7 @@ impl Session {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
         if protocol.is_connected() && !protocol.is_closing() {
-            drop(self.shared.room.wait_timeout(protocol, timeout));
+            drop(self.shared.await_progress(protocol, timeout));
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
     }
@@ -290,8 +314,7 @@ impl Session {
                 if left.is_zero() {
                     break;
                 }
-                protocol =
-                    self.shared.room.wait_timeout(protocol, left).unwrap_or_else(PoisonError::into_inner).0;
+                protocol = self.shared.await_progress(protocol, left);
             }
             protocol.outbox().len()
         };
