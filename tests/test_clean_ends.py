@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import Observer, Proxy, Script
+import miqro
+from harness import Observer, Proxy, Running, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +177,26 @@ def test_an_exception_that_leaves_the_program_is_not_hidden(
         observer.wait_for(ONLINE, "1")
         end_of(script, lambda: observer.publish("service/worker/leave"), 3)
     observer.wait_for(ONLINE, "0")
+
+
+def test_a_service_that_has_said_goodbye_does_not_come_back(
+    broker: Broker, observer: Observer, write_config: Callable[..., Path]
+) -> None:
+    """After its DISCONNECT a session opens no further connection (C40)."""
+
+    class Short(miqro.Service):
+        SERVICE_NAME = "short"
+
+    with Proxy(broker.port) as proxy:
+        path = write_config(proxy.port)
+        for number in range(1, 21):
+            start = len(observer.received)
+            with Running(Short(path)):
+                observer.wait_for("service/short/online", "1", start=start)
+            # Its connections come in order: one more, of our own, comes after whatever it has opened.
+            socket.create_connection(("127.0.0.1", proxy.port)).close()
+            proxy.wait_connections(2 * number)
+            assert proxy.connections == 2 * number
 
 
 def test_a_service_can_be_run_again_after_its_end(
