@@ -1,3 +1,4 @@
 //! The engine: plain Rust, no Python, no logging of its own. What it has to say leaves it as events.
 
 pub mod payload;
+pub mod yaml;

@@ -1,15 +1,24 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
+mod errors;
+mod yaml;
+mod yaml_dump;
+
 use pyo3::prelude::*;
 
 /// The engine of miqro. Private: use the `miqro` package.
 #[pymodule(gil_used = false)]
 mod _native {
-    use super::*;
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python gives the version of a package")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 
-    #[pymodule_init]
-    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        m.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        m.add("DEBUG_BUILD", cfg!(debug_assertions))
-    }
+    /// Whether this is a debug build: ten times slower, so `import miqro` warns of it.
+    #[pymodule_export]
+    const DEBUG_BUILD: bool = cfg!(debug_assertions);
+
+    #[pymodule_export]
+    use super::yaml::{YamlDocument, yaml_load};
+    #[pymodule_export]
+    use super::yaml_dump::yaml_dump;
 }
