@@ -1,5 +1,6 @@
 //! From parser events to a graph of nodes: anchors, aliases, tags, and where each node stands.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
@@ -9,7 +10,7 @@ use super::decode::{forbidden, mark_after};
 use super::error::{YamlError, explain};
 use super::limits::{Limits, too_deep, too_many};
 use super::node::{Mark, NodeId};
-use super::tabs::TabCheck;
+use super::strict::{Strict, ends_with_break};
 use super::tag::Tag;
 use super::{guard, resolver};
 
@@ -46,7 +47,9 @@ pub(super) fn compose(text: &str, limits: &Limits) -> Result<Graph, YamlError> {
     if text.lines().filter(|line| line.starts_with("%TAG")).nth(MAX_TAG_DIRECTIVES).is_some() {
         return Err(YamlError::whole(format!("more than {MAX_TAG_DIRECTIVES} %TAG lines; remove them")));
     }
-    guard::catch(|| Composer::new(text, limits).run()).unwrap_or_else(|| {
+    let break_added = !ends_with_break(text);
+    let whole = if break_added { Cow::Owned(format!("{text}\n")) } else { Cow::Borrowed(text) };
+    guard::catch(|| Composer::new(&whole, break_added, limits).run()).unwrap_or_else(|| {
         Err(YamlError::whole(
             "this is not valid YAML, in a way that even the reader did not expect; look for an unclosed quote or \
              bracket near the end of the text",
@@ -58,7 +61,7 @@ struct Composer<'a> {
     text: &'a str,
     limits: &'a Limits,
     parser: Parser<Chunks<'a>>,
-    tabs: Option<TabCheck<'a>>,
+    strict: Strict<'a>,
     graph: Graph,
     anchors: HashMap<String, NodeId>,
     /// The open collections, each with the key that waits for its value.
@@ -66,16 +69,16 @@ struct Composer<'a> {
 }
 
 impl<'a> Composer<'a> {
-    fn new(text: &'a str, limits: &'a Limits) -> Self {
+    fn new(text: &'a str, break_added: bool, limits: &'a Limits) -> Self {
         let mut parser = Parser::new();
         parser.set_encoding(Encoding::Utf8);
         parser.set_input(Chunks(text));
-        let tabs = TabCheck::new(text);
+        let strict = Strict::new(text, break_added);
         Self {
             text,
             limits,
             parser,
-            tabs,
+            strict,
             graph: Graph::default(),
             anchors: HashMap::new(),
             open: Vec::new(),
@@ -84,11 +87,9 @@ impl<'a> Composer<'a> {
 
     fn run(mut self) -> Result<Graph, YamlError> {
         loop {
-            let event = self.parser.parse().map_err(|error| self.syntax_error(&error))?;
-            if let Some(tab) = self.tabs.as_mut().and_then(|tabs| tabs.refused(&event)) {
-                let problem = "a tab stands where spaces are expected; replace it by spaces, or put a text with a \
-                               tab in it in quotes";
-                return Err(YamlError::at(mark_after(&self.text[..tab]), problem));
+            let mut event = self.parser.parse().map_err(|error| self.syntax_error(&error))?;
+            if let Err((position, problem)) = self.strict.check(&mut event) {
+                return Err(YamlError::at(mark_after(&self.text[..position]), problem));
             }
             if self.take(event)? {
                 return Ok(self.graph);
@@ -122,8 +123,9 @@ impl<'a> Composer<'a> {
             }
             EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
                 let tag = match tag.as_deref() {
-                    None | Some("!") if plain_implicit => resolver::resolve(&value),
-                    None | Some("!") => Tag::Str,
+                    None if !plain_implicit => Tag::Str,
+                    // A bare '!' means "by its look", for a quoted text too.
+                    None | Some("!") => resolver::resolve(&value),
                     Some(tag) => Tag::of(tag),
                 };
                 self.add(anchor, Raw { kind: Kind::Scalar(value), tag, mark })?;

@@ -125,7 +125,9 @@ pub(super) fn explain(problem: &str, context: &str, found: Option<char>) -> Stri
             "the %YAML line is not one of version 1.1 or stands twice; remove it"
         }
         "found duplicate %TAG directive" => "the same %TAG line stands twice; remove one",
-        "found unexpected ':'" => "a ':' that belongs to nothing; put the text in quotes",
+        "found unexpected ':'" => {
+            "a ':' without a space after it; put a space there, or put the text in quotes"
+        }
         "found an indentation indicator equal to 0" => {
             "the digit after '|' or '>' must be 1 to 9; remove it, or write the number of spaces"
         }

@@ -18,7 +18,7 @@ mod node;
 mod number;
 mod resolver;
 mod scalar;
-mod tabs;
+mod strict;
 mod tag;
 mod timestamp;
 
