@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyDict, PyInt, PyList, PySet, PyString, PyTuple,
-    PyTzInfo,
+    PyBool, PyBytes, PyComplex, PyDate, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyList, PySet, PyString,
+    PyTuple, PyTzInfo,
 };
 
 use crate::core::yaml::{self, Date, DateTime, Document, Int, Limits, Mark, NodeId, Step, Value};
@@ -87,7 +87,8 @@ pub(super) fn yaml_load(py: Python<'_>, data: &[u8], name: &str) -> PyResult<Yam
 /// made empty and filled in order of appearance, so they may contain themselves.
 fn to_python<'py>(py: Python<'py>, document: &Document) -> PyResult<Bound<'py, PyAny>> {
     let Some(root) = document.root() else { return Ok(py.None().into_bound(py)) };
-    let mut maker = Maker { py, document, made: vec![None; document.len()], waiting: VecDeque::new() };
+    let mut maker =
+        Maker { py, document, made: vec![None; document.len()], nan: None, waiting: VecDeque::new() };
     let value = maker.make(root)?;
     while let Some(collection) = maker.waiting.pop_front() {
         maker.fill(collection)?;
@@ -106,6 +107,8 @@ struct Maker<'a, 'py> {
     py: Python<'py>,
     document: &'a Document,
     made: Vec<Option<Bound<'py, PyAny>>>,
+    /// The one not-a-number of the document: as with PyYAML, two such keys of a mapping are the same key.
+    nan: Option<Bound<'py, PyAny>>,
     waiting: VecDeque<Unfilled<'a, 'py>>,
 }
 
@@ -120,6 +123,9 @@ impl<'py> Maker<'_, 'py> {
             Value::Null => py.None().into_bound(py),
             Value::Bool(truth) => PyBool::new(py, *truth).to_owned().into_any(),
             Value::Int(int) => whole_number(py, int)?,
+            Value::Float(float) if float.is_nan() => {
+                self.nan.get_or_insert_with(|| PyFloat::new(py, *float).into_any()).clone()
+            }
             Value::Float(float) => float.into_pyobject(py)?.into_any(),
             Value::Complex(real, imaginary) => PyComplex::from_doubles(py, *real, *imaginary).into_any(),
             Value::Str(text) => PyString::new(py, text).into_any(),

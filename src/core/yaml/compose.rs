@@ -42,19 +42,60 @@ pub(super) struct Graph {
     pub(super) aliases: bool,
 }
 
+/// How many bytes are read, all in all, to put spaces behind colons that lack them.
+const MAX_MENDED_BYTES: usize = 16 << 20;
+
 /// Reads the events of one document into a graph.
 pub(super) fn compose(text: &str, limits: &Limits) -> Result<Graph, YamlError> {
     if text.lines().filter(|line| line.starts_with("%TAG")).nth(MAX_TAG_DIRECTIVES).is_some() {
         return Err(YamlError::whole(format!("more than {MAX_TAG_DIRECTIVES} %TAG lines; remove them")));
     }
     let break_added = !ends_with_break(text);
-    let whole = if break_added { Cow::Owned(format!("{text}\n")) } else { Cow::Borrowed(text) };
-    guard::catch(|| Composer::new(&whole, break_added, limits).run()).unwrap_or_else(|| {
-        Err(YamlError::whole(
-            "this is not valid YAML, in a way that even the reader did not expect; look for an unclosed quote or \
-             bracket near the end of the text",
-        ))
-    })
+    let mut whole = if break_added { Cow::Owned(format!("{text}\n")) } else { Cow::Borrowed(text) };
+    let mut spaces = Vec::new();
+    loop {
+        let composed = guard::catch(|| Composer::new(&whole, break_added, limits).run());
+        let Some(composed) = composed else {
+            return Err(YamlError::whole(
+                "this is not valid YAML, in a way that even the reader did not expect; look for an unclosed quote or \
+                 bracket near the end of the text",
+            ));
+        };
+        match composed {
+            Ok(mut graph) => {
+                graph.nodes.iter_mut().for_each(|node| node.mark = without(&spaces, node.mark));
+                return Ok(graph);
+            }
+            // `{a:[1]}`: PyYAML takes it for `{a: [1]}`, libyaml refuses it.
+            Err(Failure::Colon(position, _)) if (spaces.len() + 1) * whole.len() <= MAX_MENDED_BYTES => {
+                spaces.push(mark_after(&whole[..=position]));
+                whole.to_mut().insert(position + 1, ' ');
+            }
+            Err(Failure::Colon(_, error) | Failure::Final(error)) => {
+                let mark = without(&spaces, error.mark());
+                return Err(YamlError::at(mark, error.message()));
+            }
+        }
+    }
+}
+
+/// The place in the text as it was before spaces were put into it.
+fn without(spaces: &[Mark], mark: Mark) -> Mark {
+    let before = spaces.iter().filter(|space| space.line == mark.line && space.column < mark.column).count();
+    Mark { line: mark.line, column: mark.column - u32::try_from(before).unwrap_or(0) }
+}
+
+/// Why a text was not composed.
+enum Failure {
+    /// For the colon at this position, in bytes: a space behind it may help.
+    Colon(usize, YamlError),
+    Final(YamlError),
+}
+
+impl From<YamlError> for Failure {
+    fn from(error: YamlError) -> Self {
+        Self::Final(error)
+    }
 }
 
 struct Composer<'a> {
@@ -85,11 +126,11 @@ impl<'a> Composer<'a> {
         }
     }
 
-    fn run(mut self) -> Result<Graph, YamlError> {
+    fn run(mut self) -> Result<Graph, Failure> {
         loop {
             let mut event = self.parser.parse().map_err(|error| self.syntax_error(&error))?;
             if let Err((position, problem)) = self.strict.check(&mut event) {
-                return Err(YamlError::at(mark_after(&self.text[..position]), problem));
+                return Err(YamlError::at(mark_after(&self.text[..position]), problem).into());
             }
             if self.take(event)? {
                 return Ok(self.graph);
@@ -187,7 +228,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    fn syntax_error(&self, error: &Error) -> YamlError {
+    fn syntax_error(&self, error: &Error) -> Failure {
         if matches!(error.kind(), ErrorKind::Reader | ErrorKind::Io)
             && let Some((mark, character)) = forbidden(self.text)
         {
@@ -195,21 +236,24 @@ impl<'a> Composer<'a> {
                 "the control character U+{:04X} is not allowed; remove it, or write it as an escape in \"...\"",
                 u32::from(character)
             );
-            return YamlError::at(mark, problem);
+            return YamlError::at(mark, problem).into();
         }
         let Some(problem_mark) = error.problem_mark() else {
-            return YamlError::whole(explain(error.problem(), "", None));
+            return YamlError::whole(explain(error.problem(), "", None)).into();
         };
-        let found = usize::try_from(problem_mark.index)
-            .ok()
-            .and_then(|index| self.text.get(index..))
-            .and_then(|rest| rest.chars().next());
+        let position = usize::try_from(problem_mark.index).unwrap_or(usize::MAX);
+        let found = self.text.get(position..).and_then(|rest| rest.chars().next());
         // A quote that is never closed is found at the end of the text, but to be mended where it began.
         let mark = match (error.problem(), error.context_mark()) {
             ("found unexpected end of stream" | "found unexpected document indicator", Some(start)) => start,
             _ => problem_mark,
         };
-        YamlError::at(place(mark), explain(error.problem(), error.context().unwrap_or_default(), found))
+        let explained =
+            YamlError::at(place(mark), explain(error.problem(), error.context().unwrap_or_default(), found));
+        match (error.problem(), found) {
+            ("found unexpected ':'", Some(':')) => Failure::Colon(position, explained),
+            _ => Failure::Final(explained),
+        }
     }
 }
 

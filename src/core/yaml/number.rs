@@ -68,6 +68,13 @@ fn base_60(text: &str) -> Option<BigInt> {
     if text.len() > MAX_DECIMAL_DIGITS {
         return None;
     }
+    let small = text.split(':').try_fold(0_i128, |number, part| {
+        let digit = int(part, 10)?.to_decimal().parse().ok()?;
+        number.checked_mul(60)?.checked_add(digit)
+    });
+    if let Some(small) = small {
+        return BigInt::from_decimal(&small.to_string());
+    }
     let mut parts = text.split(':');
     let mut number = int(parts.next()?, 10)?;
     if number.is_negative() {
