@@ -1,6 +1,8 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
+mod config;
 mod errors;
+mod state_file;
 mod yaml;
 mod yaml_dump;
 
@@ -17,6 +19,10 @@ mod _native {
     #[pymodule_export]
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
+    #[pymodule_export]
+    use super::config::{check_auth, check_broker, check_tls, nearest_name};
+    #[pymodule_export]
+    use super::state_file::StateFile;
     #[pymodule_export]
     use super::yaml::{YamlDocument, yaml_load};
     #[pymodule_export]
