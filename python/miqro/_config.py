@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _KNOWN = ("broker", "auth", "tls", "log_level", "services", "ha_discovery_prefix")
-_LEVELS = {"CRITICAL": 50, "FATAL": 50, "ERROR": 40, "WARNING": 30, "WARN": 30, "INFO": 20, "DEBUG": 10, "NOTSET": 0}
+_LEVELS = {
+    "CRITICAL": 50,
+    "FATAL": 50,
+    "ERROR": 40,
+    "WARNING": 30,
+    "WARN": 30,
+    "INFO": 20,
+    "DEBUG": 10,
+    "NOTSET": 0,
+}
 
 
 class Config:
@@ -59,7 +68,9 @@ class Config:
         tls = self._section("tls")
         self.tls: dict[str, Any] | None = None if tls is None else self._check("tls", tls, _native.check_tls)
         auth = self._section("auth")
-        self.auth: dict[str, Any] | None = None if auth is None else self._check("auth", auth, _native.check_auth)
+        self.auth: dict[str, Any] | None = (
+            None if auth is None else self._check("auth", auth, _native.check_auth)
+        )
         broker = self._section("broker")
         has_tls = tls is not None
         self.broker: dict[str, Any] = self._check(
@@ -88,11 +99,15 @@ class Config:
         """
         services = self.config["services"]
         if name not in services:
-            self._warn(f"{self.path}: there is no section '{name}' under 'services'; nothing is set for this service")
+            self._warn(
+                f"{self.path}: there is no section '{name}' under 'services'; nothing is set for this service"
+            )
             return {}
         section = services[name]
         if section is None:
-            self._warn(f"{self._at('services', name)} the section '{name}' is empty; nothing is set for this service")
+            self._warn(
+                f"{self._at('services', name)} the section '{name}' is empty; nothing is set for this service"
+            )
             return {}
         if not isinstance(section, dict):
             raise ConfigError(
@@ -181,7 +196,9 @@ class Config:
             if level.upper() in _LEVELS:
                 return _LEVELS[level.upper()]
             nearest = _native.nearest_name(level, list(_LEVELS))
-            advice = f"did you mean {nearest}?" if nearest else "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
+            advice = (
+                f"did you mean {nearest}?" if nearest else "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
+            )
             raise ConfigError(f"{self._at('log_level')} '{level}' is no log level; {advice}")
         raise ConfigError(
             f"{self._at('log_level')} 'log_level' must be a name, not {_kind(level)}; "
@@ -195,7 +212,9 @@ class Config:
             self._warn(f"{place} 'ha_discovery_prefix' is empty; 'homeassistant' is used")
             return "homeassistant"
         if not isinstance(prefix, str) or not prefix:
-            raise ConfigError(f"{place} 'ha_discovery_prefix' must be a text, not {_kind(prefix)}; put it in quotes")
+            raise ConfigError(
+                f"{place} 'ha_discovery_prefix' must be a text, not {_kind(prefix)}; put it in quotes"
+            )
         self._refuse_wildcards(place, "ha_discovery_prefix", prefix)
         return prefix
 
@@ -218,7 +237,9 @@ class Config:
     def _at(self, *path: object) -> str:
         return self._place(self._document.key_mark, path)
 
-    def _place(self, mark: Callable[[tuple[object, ...]], tuple[int, int] | None], path: tuple[object, ...]) -> str:
+    def _place(
+        self, mark: Callable[[tuple[object, ...]], tuple[int, int] | None], path: tuple[object, ...]
+    ) -> str:
         found = mark(path)
         while found is None and path:
             path = path[:-1]

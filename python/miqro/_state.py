@@ -200,7 +200,9 @@ class State(MutableMapping[Any, Any]):
             aside = self._disk.set_aside()
         except OSError as error:
             self._unseen = True
-            self._fail(f"state: {reason}. It cannot be moved aside either: {_why(error)}. The state starts empty")
+            self._fail(
+                f"state: {reason}. It cannot be moved aside either: {_why(error)}. The state starts empty"
+            )
         else:
             self._fail(f"state: {reason}. It was moved to {aside}, and the state starts empty")
 
@@ -220,9 +222,7 @@ class State(MutableMapping[Any, Any]):
             )
 
     def _report(self, what: str, error: OSError) -> None:
-        text = (
-            f"state: {self._file} cannot be {what}: {_why(error)}. The state is kept in memory only; save() tries again"
-        )
+        text = f"state: {self._file} cannot be {what}: {_why(error)}. The state is kept in memory only; save() tries again"
         if text == self._trouble:
             self.service.log.debug(text)
             self.service.note_failure(text)
