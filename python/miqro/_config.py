@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 _KNOWN = ("broker", "auth", "tls", "log_level", "services", "ha_discovery_prefix")
 _LEVELS = {
@@ -248,16 +249,16 @@ class Config:
 
 
 def find_and_read(
+    explicit: str | os.PathLike[str] | None,
     paths: Sequence[str | os.PathLike[str]],
-    explicit: str | os.PathLike[str] | None = None,
     *,
     must_exist: bool = False,
 ) -> Config:
     """Finds the configuration file and reads it (C58).
 
     Args:
+        explicit: A file to try before the others, if any.
         paths: Where to look, in order. The list is not changed.
-        explicit: A file to try before them.
         must_exist: Whether it is an error that ``explicit`` does not exist (it was asked for on the command line).
             Otherwise that is a warning, and the file used instead is named.
 

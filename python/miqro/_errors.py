@@ -1,26 +1,23 @@
-"""The exceptions of miqro. The engine raises them too: it looks them up here."""
+"""What miqro raises (design decision 11)."""
 
 from __future__ import annotations
 
 
 class MiqroError(Exception):
-    """The base of all exceptions that miqro defines."""
+    """The base of the errors of miqro."""
 
 
 class ConfigError(MiqroError, ValueError):
-    """The configuration cannot be used.
-
-    The text reads ``file:line:column: what is wrong, and what to do``, as far as a place is known.
-    """
+    """The configuration cannot be used. The text says what is wrong, where, and what to do."""
 
 
 class StateError(MiqroError):
-    """The state file cannot be read or written."""
+    """The state file cannot be used."""
 
 
-class PublishError(MiqroError):
-    """A message cannot be sent, or was not."""
+class PublishError(MiqroError, ValueError, RuntimeError):
+    """A message was not published. paho raises ValueError and RuntimeError for such cases: it is both."""
 
 
 class InternalError(MiqroError):
-    """A bug in miqro itself: please report it with its traceback."""
+    """The engine has failed. That is a defect of miqro: please report it."""

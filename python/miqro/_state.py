@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import _native
 from ._errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
-    from typing import Protocol
+    from typing import Any, ClassVar, Protocol
 
     class _Owner(Protocol):
         SERVICE_NAME: str
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _UNSET: Any = object()
 
 
-class State(MutableMapping[Any, Any]):
+class State(MutableMapping["Any", "Any"]):
     """Data of a service that survive a restart, used like a dict and written by ``save()``.
 
     They are in ``DATA_ROOT/<SERVICE_NAME>.yaml``, as YAML that PyYAML reads. A file that cannot be read as such is
@@ -132,12 +132,10 @@ class State(MutableMapping[Any, Any]):
             here = here[key]
         return here
 
-    def save(self) -> bool:
+    def save(self) -> None:
         """Writes the state to its file, atomically: a crash leaves the old state or the new one.
 
-        Returns:
-            True when the state is on the disk. False when the file cannot be written: that is logged, once, and
-            counted as a failure; the next call tries again.
+        A file that cannot be written is logged, once, and counted as a failure; the next call tries again.
 
         Raises:
             TypeError: A value could not be read back, such as an Enum or an object of a class; the text names the
@@ -151,12 +149,11 @@ class State(MutableMapping[Any, Any]):
                 self._disk.write(text)
             except OSError as error:
                 self._report("written", error)
-                return False
+                return
             if self._trouble is not None:
                 self._trouble = None
                 self.service.log.info("state: saved to %s again", self._file)
             self._lock()
-            return True
 
     def _load(self) -> dict[Any, Any]:
         try:

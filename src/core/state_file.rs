@@ -157,6 +157,14 @@ impl StateFile {
     }
 }
 
+/// The number of an error of the system, where it has one, and its text without the number.
+pub fn reason(error: &io::Error) -> (Option<i32>, String) {
+    match error.raw_os_error() {
+        Some(number) => (Some(number), Errno::from_raw(number).desc().to_owned()),
+        None => (None, error.to_string()),
+    }
+}
+
 const TEMPORARY: &str = ".tmp-";
 
 fn write_temporary(temporary: &Path, content: &[u8], old: Option<&fs::Metadata>) -> io::Result<()> {

@@ -1,50 +1,64 @@
-//! From errors of the engine to the exception classes of `miqro._errors`.
+//! The engine's errors as the exceptions of `miqro._errors`.
 
 use std::io;
 use std::path::Path;
 
-use nix::errno::Errno;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::core::config::SectionError;
+use crate::core::state_file;
 use crate::core::yaml::YamlError;
 
-static CONFIG_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-
-/// `miqro._errors.ConfigError` with a text. Where the class cannot be had, the reason why is raised instead.
-pub(super) fn config_error(py: Python<'_>, text: String) -> PyErr {
-    raise(py, &CONFIG_ERROR, "ConfigError", text)
+/// An exception class of `miqro._errors`. Imported on use: errors are rare, and the module needs this one.
+fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    Ok(py.import("miqro._errors")?.getattr(name)?.cast_into::<PyType>()?)
 }
 
-fn raise(py: Python<'_>, class: &PyOnceLock<Py<PyType>>, name: &str, text: String) -> PyErr {
-    match class.import(py, "miqro._errors", name) {
-        Ok(class) => PyErr::from_type(class.clone(), (text,)),
+fn new(py: Python<'_>, name: &str, text: &str) -> PyErr {
+    match exception(py, name) {
+        Ok(class) => PyErr::from_type(class, (text.to_owned(),)),
         Err(error) => error,
     }
 }
 
+/// The options of a session are wrong.
+pub fn config(py: Python<'_>, text: &str) -> PyErr {
+    new(py, "ConfigError", text)
+}
+
+/// An accepted message will never be acknowledged.
+pub fn publish_failed(py: Python<'_>, text: &str) -> PyErr {
+    new(py, "PublishError", text)
+}
+
+/// A message was refused with a result code of paho's.
+pub fn not_published(py: Python<'_>, rc: i32) -> PyErr {
+    let words = py.import("miqro.mqtt").and_then(|mqtt| mqtt.call_method1("error_string", (rc,)));
+    let words = words.map_or_else(|_| String::new(), |words| format!(": {words}"));
+    new(py, "PublishError", &format!("the message was not accepted (rc {rc}){words}"))
+}
+
 /// `OSError` with its number, from which Python chooses the subclass, the system's text and the file.
-pub(super) fn os_error(error: &io::Error, path: &Path) -> PyErr {
-    match error.raw_os_error() {
-        Some(number) => PyOSError::new_err((number, Errno::from_raw(number).desc(), path.to_path_buf())),
-        None => PyOSError::new_err(error.to_string()),
+pub fn os_error(error: &io::Error, path: &Path) -> PyErr {
+    match state_file::reason(error) {
+        (Some(number), text) => PyOSError::new_err((number, text, path.to_path_buf())),
+        (None, text) => PyOSError::new_err(text),
     }
 }
 
 impl From<YamlError> for PyErr {
     fn from(error: YamlError) -> Self {
-        Python::attach(|py| config_error(py, error.to_string()))
+        Python::attach(|py| config(py, &error.to_string()))
     }
 }
 
 impl From<SectionError> for PyErr {
     /// The exception carries the key as its second argument, so that Python can say where the key stands.
     fn from(error: SectionError) -> Self {
-        Python::attach(|py| match CONFIG_ERROR.import(py, "miqro._errors", "ConfigError") {
-            Ok(class) => PyErr::from_type(class.clone(), (error.message, error.key, error.in_key)),
+        Python::attach(|py| match exception(py, "ConfigError") {
+            Ok(class) => PyErr::from_type(class, (error.message, error.key, error.in_key)),
             Err(error) => error,
         })
     }

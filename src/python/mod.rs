@@ -1,16 +1,25 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
 mod config;
+mod dedup;
 mod errors;
+mod json;
+mod payload;
+mod router;
+mod schedule;
+mod session;
 mod state_file;
+mod wake;
 mod yaml;
 mod yaml_dump;
 
-use pyo3::prelude::*;
+use pyo3::prelude::pymodule;
 
 /// The engine of miqro. Private: use the `miqro` package.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python gives the version of a package")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
@@ -22,9 +31,28 @@ mod _native {
     #[pymodule_export]
     use super::config::{check_auth, check_broker, check_tls, nearest_name};
     #[pymodule_export]
+    use super::dedup::LastKeyValues;
+    #[pymodule_export]
+    use super::json::{json_dumps, json_key};
+    #[pymodule_export]
+    use super::payload::{check_topic, payload, payload_text};
+    #[pymodule_export]
+    use super::router::Router;
+    #[pymodule_export]
+    use super::schedule::Timer;
+    #[pymodule_export]
+    use super::session::{Event, Message, PublishInfo, Session};
+    #[pymodule_export]
     use super::state_file::StateFile;
+    #[pymodule_export]
+    use super::wake::Wake;
     #[pymodule_export]
     use super::yaml::{YamlDocument, yaml_load};
     #[pymodule_export]
     use super::yaml_dump::yaml_dump;
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::dedup::register(m.py())
+    }
 }

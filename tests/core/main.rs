@@ -1,1 +1,5 @@
 //! The engine, tested without Python.
+
+mod dedup;
+mod router;
+mod topic;

@@ -1,6 +1,7 @@
 //! Numbers as text, as Python reads and writes them.
 
 use super::bigint::{BigInt, Int};
+use crate::core::number::push_float;
 
 /// Python refuses longer decimal texts (its guard against quadratic conversion), and so do we.
 pub(super) const MAX_DECIMAL_DIGITS: usize = 4300;
@@ -209,59 +210,22 @@ pub(super) fn float_text(value: f64) -> String {
     if !text.contains('.') && text.contains('e') { text.replacen('e', ".0e", 1) } else { text }
 }
 
-/// Python's `repr` of a finite float: the shortest digits that read back, with an exponent below 1e-4 and from
-/// 1e16 on.
-pub(super) fn float_repr(value: f64) -> String {
-    let mut buffer = ryu::Buffer::new();
-    let shortest = buffer.format_finite(value);
-    let (sign, shortest) = match shortest.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", shortest),
-    };
-    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let all: String = [whole, fraction].concat();
-    let zeros = all.len() - all.trim_start_matches('0').len();
-    let digits = all.trim_start_matches('0').trim_end_matches('0');
-    if digits.is_empty() {
-        return format!("{sign}0.0");
-    }
-    let length = |text: &str| i32::try_from(text.len()).unwrap_or(0);
-    // Where the decimal point stands, counted from the first digit.
-    let point = length(whole) + exponent - i32::try_from(zeros).unwrap_or(0);
-    if !(-3..=16).contains(&point) {
-        let (first, rest) = digits.split_at(1);
-        let dot = if rest.is_empty() { "" } else { "." };
-        let scientific = point - 1;
-        let exponent_sign = if scientific < 0 { '-' } else { '+' };
-        return format!("{sign}{first}{dot}{rest}e{exponent_sign}{:02}", scientific.abs());
-    }
-    match usize::try_from(point) {
-        Err(_) | Ok(0) => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
-        Ok(point) if point >= digits.len() => format!("{sign}{digits}{}.0", "0".repeat(point - digits.len())),
-        Ok(point) => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
-    }
+/// Python's `repr` of a float.
+fn float_repr(value: f64) -> String {
+    let mut text = Vec::new();
+    push_float(&mut text, value);
+    text.into_iter().map(char::from).collect()
 }
 
 /// A complex number as `yaml.dump` writes it.
 pub(super) fn complex_text(real: f64, imaginary: f64) -> String {
-    let repr = |value: f64| {
-        if value.is_nan() {
-            "nan".into()
-        } else if value.is_infinite() {
-            if value < 0.0 { "-inf".into() } else { "inf".into() }
-        } else {
-            float_repr(value)
-        }
-    };
     if imaginary == 0.0 {
-        repr(real)
+        float_repr(real)
     } else if real == 0.0 {
-        format!("{}j", repr(imaginary))
+        format!("{}j", float_repr(imaginary))
     } else if imaginary > 0.0 {
-        format!("{}+{}j", repr(real), repr(imaginary))
+        format!("{}+{}j", float_repr(real), float_repr(imaginary))
     } else {
-        format!("{}{}j", repr(real), repr(imaginary))
+        format!("{}{}j", float_repr(real), float_repr(imaginary))
     }
 }

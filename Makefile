@@ -1,0 +1,103 @@
+# Two commands matter: `make demo` shows a service at work, `make test` runs everything. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.requirements
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+# Cargo, clippy and maturin are to see one and the same interpreter, or each builds pyo3 anew.
+export PYO3_PYTHON := $(BIN)/python
+export VIRTUAL_ENV := $(VENV)
+
+# The extension as the tests and the demo use it: optimised (a debug build warns on import), but quick to build.
+PROFILE ?= ci
+PYTEST_ARGS ?=
+
+# What `make test` does, in this order: what fails quickly comes first.
+CHECKS := fmt-check lint test-rust build stubs-check types test-py
+
+.PHONY: help all demo test setup build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs \
+	stubs-check wheel lock clean toolchain toolchain-lint broker
+
+help: ## List the targets
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1: \2/p' $(MAKEFILE_LIST)
+
+demo: build broker ## Run the echo service against a broker and show what happens
+	@$(BIN)/python scripts/demo.py $(DEMO_ARGS)
+
+test: setup toolchain-lint broker ## Run every check and every test
+	@$(BIN)/python scripts/run_checks.py $(CHECKS)
+
+all: test wheel ## Run everything, and build the wheel
+
+setup: $(STAMP) ## Make .venv and install the pinned tools
+
+$(STAMP): requirements-dev.txt scripts/setup.sh scripts/lib.sh
+	@scripts/setup.sh $(VENV)
+	@touch $@
+
+build: setup toolchain ## Build the extension into .venv (PROFILE=dev for a debug build)
+	@echo "==> building the extension (profile $(PROFILE)); the first time takes a minute or two" >&2
+	@$(BIN)/maturin develop --locked --profile $(PROFILE)
+
+fmt: setup toolchain-lint ## Format everything
+	cargo fmt --all
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format .
+
+fmt-check: setup toolchain-lint ## Check the format of everything
+	cargo fmt --all --check
+	$(BIN)/ruff format --check .
+
+lint: lint-rust lint-python ## Run clippy, without and with the bindings, and ruff
+
+lint-rust: setup toolchain-lint
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features python -- -D warnings
+
+lint-python: setup
+	$(BIN)/ruff check .
+
+test-rust: toolchain ## Test the engine, without Python
+	cargo test --locked
+
+test-py: build broker ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+types: build ## Run mypy --strict, and compare the stub of the extension with the extension
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest miqro._native
+
+stubs: setup toolchain ## Write python/miqro/_native.pyi anew from the bindings
+	@$(BIN)/python scripts/stubs.py
+
+stubs-check: setup toolchain
+	@$(BIN)/python scripts/stubs.py --check
+
+wheel: setup toolchain ## Build the wheel, as it is released, into dist/
+	$(BIN)/maturin build --locked --release --out dist
+
+lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
+		requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## Remove everything that was built, and .venv
+	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so
+	find python tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+toolchain:
+	@scripts/toolchain.sh
+
+toolchain-lint:
+	@scripts/toolchain.sh --lint
+
+broker:
+	@scripts/mosquitto.sh > /dev/null

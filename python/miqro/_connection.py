@@ -1,0 +1,169 @@
+"""A service and its MQTT client: the engine's, or another one with paho's names (contract C40, C45)."""
+
+from __future__ import annotations
+
+from . import mqtt
+from ._handlers import takes
+from ._native import check_auth, check_broker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._dispatch import Dispatcher
+    from ._native import Wake
+    from ._service import Service
+
+#: What paho's `connect_async` takes.
+_PAHO_BROKER = ("host", "port", "keepalive", "bind_address", "bind_port")
+
+
+def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatcher, wake: Wake) -> Any:
+    """Makes the client of a service and sets it up, as 1.x did: with the methods that doubles have.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+    """
+    section = service.config.get("broker") or {}
+    broker = check_broker(section, service.config.get("tls") is not None)
+    clean = service.CLEAN_SESSION if broker["clean_session"] is None else broker["clean_session"]
+    client_id = broker["client_id"] or service.SERVICE_NAME
+    client = cls(client_id) if clean else cls(client_id, clean_session=False)
+    ours = isinstance(client, mqtt.Client)
+    if ours:
+        _refuse_what_is_not_there(broker)
+        client._join_service(wake, service.MAX_INCOMING_QUEUE)
+        client._problem = service.note_failure
+        client._forget = lambda topics: _forget(service, topics)
+        client._configure(
+            **{
+                key: broker[key]
+                for key in (
+                    "max_queued_messages",
+                    "max_queued_bytes",
+                    "reconnect_delay_min",
+                    "reconnect_delay_max",
+                )
+            }
+        )
+        client.on_connect = service._on_connect
+        client.on_disconnect = service._on_disconnect
+    else:
+        # Its callbacks come on its own thread, and are handed to the service's.
+        client.on_connect = lambda *args: dispatcher.call(service._on_connect, *args)
+        client.on_disconnect = lambda *args: dispatcher.call(service._on_disconnect, *args)
+    client.on_message = service._on_message
+    if service.config.get("auth"):
+        auth = check_auth(service.config["auth"])
+        client.username_pw_set(username=auth["username"], password=auth["password"])
+    if service.config.get("tls") is not None:
+        client.tls_set(**service._make_tls_config(service.config["tls"]))
+    client.enable_logger(service.mqtt_log)
+    client.will_set(service.willtopic, "0", retain=True)
+    client.connect_async(
+        **{
+            key: broker[key]
+            for key in _PAHO_BROKER
+            if broker.get(key) and (ours or key in ("host", *section))
+        }
+    )
+    return client
+
+
+def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
+    from ._errors import ConfigError
+
+    for key, only in (("protocol", "3.1.1"), ("transport", "tcp"), ("durable", False)):
+        if broker[key] != only:
+            raise ConfigError(
+                f"`{key}: {broker[key]}` in the section `broker` is not in this version of miqro yet, which knows "
+                f"`{key}: {str(only).lower()}` only: remove the setting"
+            )
+
+
+def _forget(service: Service, topics: Any) -> None:
+    """Messages on these topics were dropped, so they do not count as last sent (C35)."""
+    if topics is None:
+        service.last_key_values.clear()
+    else:
+        for topic in topics:
+            service.last_key_values.pop(topic, None)
+
+
+def subscribe(service: Service, client: Any, filters: list[str]) -> None:
+    """Subscribes to all `filters`: in one request where the client is the engine's."""
+    if isinstance(client, mqtt.Client):
+        if filters:
+            client.subscribe([(topic_filter, service.SUBSCRIBE_QOS) for topic_filter in filters])
+        return
+    with_qos = takes(client.subscribe, 2)
+    for topic_filter in filters:
+        if with_qos:
+            client.subscribe(topic_filter, service.SUBSCRIBE_QOS)
+        else:
+            client.subscribe(topic_filter)
+
+
+def thread_alive(client: Any) -> bool:
+    """Whether the client's network thread runs; a double without one counts as alive."""
+    if isinstance(client, mqtt.Client):
+        return client._is_running()
+    if not hasattr(client, "_thread"):
+        return True
+    thread = client._thread
+    return thread is not None and bool(thread.is_alive())
+
+
+def farewell(service: Service) -> None:
+    """Says that the service is gone, sends what is queued, disconnects; within the two seconds of C40."""
+    client = service.mqtt_client
+    try:
+        service.publish(service.willtopic, "0", retain=True, global_=True)
+        if hasattr(client, "disconnect"):
+            client.disconnect()
+    finally:
+        client.loop_stop()
+
+
+def read_config(service: Service, path: Any, log_level: int | str | None) -> None:
+    """Finds and reads the configuration, and sets what the service has of it.
+
+    Raises:
+        ConfigError: There is none, or it cannot be used.
+    """
+    from ._config import find_and_read
+
+    found = find_and_read(path, service.CONFIG_FILE_PATHS)
+    if log_level is None and found.log_level is not None:
+        service._prepare_logger(found.log_level)
+    service.log.debug("Using configuration file at %s", found.path)
+    service.config = found.config
+    service.service_config = found.service_section(service.SERVICE_NAME)
+    service.data_topic_prefix = found.data_topic_prefix(service.SERVICE_NAME)
+    service.willtopic = service.data_topic_prefix + "online"
+    for warning in found.warnings:
+        service.log.warning("%s", warning)
+
+
+def tls_arguments(section: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of paho's `tls_set`: names of Python's `ssl` module become what they name.
+
+    Raises:
+        ConfigError: A setting is not known.
+    """
+    import ssl
+
+    from ._errors import ConfigError
+    from ._native import check_tls
+
+    tls = check_tls(section or {})
+    arguments: dict[str, Any] = {key: tls[key] for key in ("ca_certs", "certfile", "keyfile", "ciphers")}
+    if tls["keyfile_password"] is not None:
+        arguments["keyfile_password"] = tls["keyfile_password"]
+    for key, default in (("cert_reqs", "CERT_REQUIRED"), ("tls_version", "PROTOCOL_TLS")):
+        name = tls[key] or default
+        if not hasattr(ssl, name):
+            raise ConfigError(f"`{key}: {name}` in the section `tls`: Python's ssl module has no such name")
+        arguments[key] = getattr(ssl, name)
+    return arguments

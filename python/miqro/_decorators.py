@@ -1,0 +1,143 @@
+"""The decorators of a service class, and how a class collects what they mark (contract C10)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+#: The class attributes that hold what was collected, by the kind of the mark.
+ATTRIBUTES = {
+    "own": "CLASS_MQTT_HANDLERS",
+    "global": "CLASS_MQTT_GLOBAL_HANDLERS",
+    "loop": "PREPARED_LOOPS",
+}
+
+
+class Marked:
+    """A method with what its decorators said of it. On an instance it is the method."""
+
+    def __init__(self, fn: Callable[..., Any], marks: tuple[tuple[str, object], ...]) -> None:
+        self.fn = fn
+        #: (kind, topic or interval), in the order in which the decorators were applied.
+        self.marks = marks
+        self.__doc__ = fn.__doc__
+        self.__name__ = getattr(fn, "__name__", "handler")
+        self.__wrapped__ = fn
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else self.fn.__get__(instance, owner)
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}: {', '.join(f'{kind} {what}' for kind, what in self.marks)}>"
+
+
+def _mark(fn: Any, kind: str, what: object) -> Any:
+    if isinstance(fn, Marked):
+        return Marked(fn.fn, (*fn.marks, (kind, what)))
+    return Marked(fn, ((kind, what),))
+
+
+def handle(topic_ext: str) -> Callable[[F], F]:
+    """Calls the method with the payload of each message on `<data_topic_prefix><topic_ext>`.
+
+    Where `topic_ext` ends in `#`, the method is called with the payload and the rest of the topic.
+
+    Args:
+        topic_ext: A topic filter relative to the service's prefix; `+` and `#` as in MQTT section 4.7.
+    """
+    return lambda fn: _mark(fn, "own", topic_ext)
+
+
+def handle_global(topic: str) -> Callable[[F], F]:
+    """As `handle`, for a topic filter that is taken as it is, without the service's prefix."""
+    return lambda fn: _mark(fn, "global", topic)
+
+
+def loop(*args: float | timedelta, **kwargs: float) -> Callable[[F], F]:
+    """Calls the method at a regular interval, the first time when the service starts.
+
+    A method that returns `False` is not called again.
+
+    Args:
+        args: As of `datetime.timedelta`, or one timedelta.
+        kwargs: As of `datetime.timedelta`: `seconds=10`, `minutes=1`, `milliseconds=250` …
+
+    Raises:
+        ValueError: The interval is negative.
+    """
+    interval = args[0] if len(args) == 1 and isinstance(args[0], timedelta) else timedelta(*args, **kwargs)  # type: ignore[arg-type]  # a lone timedelta was taken before
+    if interval < timedelta(0):
+        raise ValueError(f"a loop cannot have a negative interval ({interval})")
+    return lambda fn: _mark(fn, "loop", interval)
+
+
+def accept_json(fn: F) -> F:
+    """Decodes the payload as a JSON object and passes its members as keyword arguments.
+
+    In a handler of a `#` filter the rest of the topic comes first, by position. A payload that is not a JSON
+    object, or has other members than the method takes, is logged as an error that names the topic.
+    """
+    import functools
+
+    @functools.wraps(fn)
+    def decoded(self: object, payload: str, *rest: str) -> Any:
+        import json
+
+        try:
+            members = json.loads(payload)
+        except ValueError as error:
+            raise ValueError(f"the payload is not JSON: {error}") from None
+        if not isinstance(members, dict):
+            raise ValueError(f"the payload is JSON, but no object: {payload[:80]!r}")  # noqa: TRY004 - a value, from the network
+        return fn(self, *rest, **members)
+
+    # Set by functools.wraps: with it the arity of `fn` would be taken for the arity of this wrapper.
+    del decoded.__wrapped__
+    return decoded  # type: ignore[return-value]
+
+
+def collect(cls: type) -> None:
+    """Sets the class attributes that list the handlers and loops of `cls` and all its bases.
+
+    Bases come first, each name once, at the place where it was marked first. A name that a subclass marks
+    anew has the marks of the subclass; one that it overrides without a mark keeps the marks and calls the new
+    method; one that it sets to something that cannot be called is gone. Lists that a class spells out itself
+    come before what is marked in it.
+    """
+    spelled_out = {
+        kind: list(cls.__dict__[attribute])
+        for kind, attribute in ATTRIBUTES.items()
+        if attribute in cls.__dict__
+    }
+    if "_miqro_spelled_out" not in cls.__dict__:
+        cls._miqro_spelled_out = spelled_out  # type: ignore[attr-defined]
+    marked: dict[str, Marked] = {}
+    explicit: dict[str, list[tuple[object, object]]] = {kind: [] for kind in ATTRIBUTES}
+    for base in reversed(cls.__mro__):
+        for kind, entries in base.__dict__.get("_miqro_spelled_out", {}).items():
+            explicit[kind].extend(entry for entry in entries if entry not in explicit[kind])
+        for name, value in base.__dict__.items():
+            if isinstance(value, Marked):
+                marked[name] = value
+            elif name in marked:
+                if callable(value):
+                    marked[name] = Marked(value, marked[name].marks)
+                else:
+                    del marked[name]
+    for kind, attribute in ATTRIBUTES.items():
+        found = [
+            (method.fn, what) if kind == "loop" else (what, method.fn)
+            for method in marked.values()
+            for mark, what in method.marks
+            if mark == kind
+        ]
+        setattr(cls, attribute, explicit[kind] + found)

@@ -1,0 +1,272 @@
+"""From the queue to the handlers, on the service's thread (contract C13 to C18)."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from threading import get_ident
+from time import monotonic
+
+from . import mqtt
+from ._handlers import Routes, name_of
+from ._native import Event, Message, payload_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._native import Wake
+    from ._service import Service
+
+    Routed = tuple[tuple[int, str | None], ...]
+
+#: Messages that are fetched from the engine at a time.
+BATCH = 256
+
+
+class Dispatcher:
+    """What waits for one service, and how it is handed to the handlers.
+
+    Messages come from the engine, already routed, or from another client's thread through
+    `Service._on_message`. Either way they are dispatched here, one after the other.
+    """
+
+    def __init__(self, service: Service, wake: Wake) -> None:
+        self._service = service
+        self._wake = wake
+        self.routes = Routes()
+        self._routed_lists: tuple[object, ...] = ()
+        #: Taken from the engine, not dispatched yet: events, messages, and (topic, text, routes).
+        self._batch: deque[Any] = deque()
+        #: From another client's thread: (when, topic, payload), or (when, callback, arguments).
+        self._queued: deque[tuple[float, Any, Any]] = deque()
+        #: The thread that dispatches, while one does.
+        self.thread: int | None = None
+        #: Whether the service sleeps because there was nothing to do.
+        self.idle = False
+        self._looked_at = monotonic()
+        self._stall_reported = False
+
+    # ---- what comes in from other clients' threads ---------------------------------------------------
+
+    def put(self, topic: str, payload: bytes) -> None:
+        """Queues a message.
+
+        A full queue blocks another library's network thread, which keeps the broker from sending more.
+        """
+        service = self._service
+        limit = service.MAX_INCOMING_QUEUE
+        if len(self._queued) >= limit and self.thread not in (None, get_ident()):
+            deadline = monotonic() + service.INCOMING_STALL_WARN_SECONDS
+            while len(self._queued) >= limit and monotonic() < deadline and self.thread is not None:
+                self._wake.notify()
+                # Only a double or another library's client comes here, and only when 10,000 messages wait.
+                _pause()
+        if len(self._queued) >= limit:
+            text = f"the queue of {limit} incoming messages is full: a message on {topic!r} is lost"
+            service.log.error("%s", text)
+            service.note_failure(text)
+            return
+        self._queued.append((monotonic(), topic, payload))
+        self.stalled()
+        self._wake.notify()
+
+    def call(self, callback: Callable[..., object], *args: object) -> None:
+        """Calls `callback` on the service's thread: now, if this is it or there is none yet."""
+        if self.thread in (None, get_ident()):
+            callback(*args)
+        else:
+            self._queued.append((monotonic(), callback, args))
+            self._wake.notify()
+
+    # ---- routes --------------------------------------------------------------------------------------
+
+    def sync_routes(self, force: bool = False) -> None:
+        """Makes the router follow the lists of handlers. Cheap when nothing has changed."""
+        service = self._service
+        own, global_ = service.mqtt_handlers, service.mqtt_global_handlers
+        lists = (id(own), len(own), id(global_), len(global_), service.data_topic_prefix)
+        if force or lists != self._routed_lists or _overridden(service, "_all_handlers"):
+            self._routed_lists = lists
+            self.routes.sync(service._all_handlers(), self._unusable)
+
+    def _unusable(self, text: str) -> None:
+        self._service.log.error("%s", text)
+        self._service.note_failure(text)
+
+    # ---- dispatch ------------------------------------------------------------------------------------
+
+    def waiting(self) -> int:
+        """Messages and events that wait."""
+        session = self._session()
+        return len(self._batch) + len(self._queued) + (session.waiting() if session is not None else 0)
+
+    def drain(self, until: float | None = None) -> bool:
+        """Dispatches what waits.
+
+        Args:
+            until: A monotonic time at which something else is due; `None`: all that waited at the call.
+
+        Returns:
+            Whether something still waits.
+        """
+        service = self._service
+        self._note_stall()
+        self.sync_routes()
+        batch, queued = self._batch, self._queued
+        left = self.waiting() + BATCH if until is None else -1
+        while True:
+            while queued:
+                _when, topic, payload = queued.popleft()
+                if callable(topic):
+                    self._guard(topic, payload)
+                else:
+                    text = payload_text(payload)
+                    self.dispatch(topic, text, self.routes.router.route(topic))
+                left -= 1
+                if left == 0 or service.stop or (until is not None and monotonic() >= until):
+                    return bool(queued or batch)
+            if not batch:
+                batch.extend(self._fetch())
+                if not batch:
+                    return bool(queued)
+                service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+            while batch:
+                item = batch.popleft()
+                if type(item) is tuple:
+                    self.dispatch(*item)
+                else:
+                    self._event(item)
+                left -= 1
+                if left == 0 or service.stop or (until is not None and monotonic() >= until):
+                    return True
+                if queued:
+                    break
+
+    def _session(self) -> Any:
+        client = self._service.mqtt_client
+        return client._session if isinstance(client, mqtt.Client) else None
+
+    def _fetch(self) -> list[Any]:
+        session = self._session()
+        if session is None:
+            return []
+        self._looked_at = monotonic()
+        service = self._service
+        if _overridden(service, "_on_message") or service.mqtt_client.on_message != service._on_message:
+            return session.take(BATCH)  # type: ignore[no-any-return]
+        return session.take_routed(BATCH, self.routes.router)  # type: ignore[no-any-return]
+
+    def _event(self, event: Event | Message) -> None:
+        self._guard(self._service.mqtt_client._handle, (event,))
+
+    def _guard(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Calls one of the client's callbacks: what it raises is logged and counted, like a handler's."""
+        from ._errors import InternalError
+
+        try:
+            callback(*args)
+        except InternalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an override raises, the service goes on
+            self._failed(f"{name_of(callback)} failed", error)
+
+    def dispatch(self, topic: str, text: str, routes: Routed) -> None:
+        """Calls the handlers of a message (C12, C16 to C18)."""
+        service = self._service
+        if not service.enabled and topic != service.data_topic_prefix + "enabled":
+            return
+        if service.log.isEnabledFor(10):
+            service.log.debug("Received MQTT message on topic %s containing %s", topic, text)
+        targets = self.routes.targets
+        for handler_id, rest in routes:
+            how = targets.get(handler_id)
+            if how is None:
+                # Removed by a handler that ran before it.
+                continue
+            fn, with_service = how
+            try:
+                if rest is None:
+                    if with_service:
+                        fn(service, text)
+                    else:
+                        fn(text)
+                elif with_service:
+                    fn(service, text, rest)
+                else:
+                    fn(text, rest)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
+                self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
+        if not routes:
+            self._unhandled(topic, text)
+
+    def _unhandled(self, topic: str, text: str) -> None:
+        service = self._service
+        try:
+            handled = service.handle_message(topic, text)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(f"handle_message failed for a message on {topic!r}", error)
+            return
+        if not handled:
+            filters: list[str] = [topic_filter for topic_filter, _ in service._all_handlers()]
+            service.log.error(
+                "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"
+            )
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._service.log.error("%s: %s", what, error, exc_info=error)
+        self._service.note_failure(f"{what}: {type(error).__name__}: {error}")
+
+    # ---- a queue that nobody drains ------------------------------------------------------------------
+
+    def stalled(self) -> float:
+        """Seconds that messages have waited for a service that does not look, 0 if none has for long.
+
+        The first time in a stall it is logged and counted.
+        """
+        seconds = self._stall_seconds()
+        if seconds <= self._service.INCOMING_STALL_WARN_SECONDS:
+            return 0.0
+        if not self._stall_reported:
+            self._stall_reported = True
+            text = (
+                f"{self.waiting()} incoming messages have waited for {seconds:.1f} s: a handler or loop takes too "
+                "long, or nothing calls the service's _drain_incoming()"
+            )
+            self._service.log.warning("%s", text)
+            self._service.note_failure(text)
+        return seconds
+
+    def _stall_seconds(self) -> float:
+        now = monotonic()
+        try:
+            oldest = self._queued[0][0]
+        except IndexError:
+            oldest = now
+        session = self._session()
+        if not self.idle and self.thread is not None and session is not None and session.waiting():
+            oldest = min(oldest, self._looked_at)
+        return now - oldest
+
+    def looked(self) -> None:
+        """The service is awake again."""
+        self.idle = False
+        self._looked_at = monotonic()
+
+    def _note_stall(self) -> None:
+        self.stalled()
+        self._stall_reported = False
+        self._looked_at = monotonic()
+
+
+def _overridden(service: Service, name: str) -> bool:
+    from ._service import Service
+
+    return getattr(getattr(service, name), "__func__", None) is not getattr(Service, name)
+
+
+def _pause() -> None:
+    import time
+
+    time.sleep(0.01)

@@ -1,0 +1,127 @@
+"""Who is called for which topic, and with what (contract C12, C13)."""
+
+from __future__ import annotations
+
+from ._native import Router
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Handler = Callable[..., Any]
+    #: The callable, and whether it takes the service.
+    Target = tuple[Handler, bool]
+
+#: CPython's code flags: the function takes `*args`, it is a coroutine function (`inspect` is slow to import).
+_CO_VARARGS, _CO_COROUTINE = 0x04, 0x80
+
+
+def takes(fn: Handler, count: int) -> bool:
+    """Whether `fn` can be called with `count` positional arguments."""
+    function = getattr(fn, "__func__", fn)
+    code = getattr(function, "__code__", None)
+    if code is None or hasattr(function, "__wrapped__") or code.co_kwonlyargcount:
+        import inspect
+
+        try:
+            inspect.signature(fn).bind(*range(count))
+        except TypeError:
+            return False
+        except ValueError:
+            # Some built-in callables do not say what they take: let the call show.
+            return True
+        return True
+    if function is not fn:
+        count += 1
+    required = code.co_argcount - len(function.__defaults__ or ())
+    return count >= required and (count <= code.co_argcount or bool(code.co_flags & _CO_VARARGS))
+
+
+def is_coroutine_function(fn: Handler) -> bool:
+    """Whether `fn` is an `async def`."""
+    function = getattr(fn, "__func__", fn)
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & _CO_COROUTINE)
+
+
+def target(fn: Handler, topic_filter: str) -> Target:
+    """Finds out how `fn` is called for messages of `topic_filter`.
+
+    With the service where its signature takes it, else without.
+
+    Raises:
+        TypeError: It cannot be called either way.
+    """
+    if not callable(fn):
+        raise TypeError(f"the handler for {topic_filter!r} cannot be called: {fn!r}")
+    if is_coroutine_function(fn):
+        raise TypeError(
+            f"the handler for {topic_filter!r}, {name_of(fn)}, is an `async def`, which this version of miqro "
+            "cannot run yet: make it an ordinary method"
+        )
+    count = 2 if topic_filter.endswith("#") else 1
+    if takes(fn, count + 1):
+        return fn, True
+    if takes(fn, count):
+        return fn, False
+    wanted = "(service, payload, rest_of_topic)" if count == 2 else "(service, payload)"
+    raise TypeError(
+        f"the handler for {topic_filter!r}, {name_of(fn)}, cannot be called with {wanted}, nor without the service"
+    )
+
+
+def name_of(fn: object) -> str:
+    """What to call it in a message: also for partials and callable objects."""
+    inner = getattr(fn, "func", fn)
+    return str(getattr(inner, "__qualname__", None) or getattr(inner, "__name__", None) or repr(fn))
+
+
+class Routes:
+    """The handlers of one service, kept in step with the lists that hold them.
+
+    Services may append to `mqtt_handlers`, and override `_all_handlers`: the lists are the truth, and the
+    router in the engine follows them.
+    """
+
+    def __init__(self) -> None:
+        self.router = Router()
+        self.targets: dict[int, Target] = {}
+        self._known: list[tuple[str, Handler]] = []
+        self._ids: list[int] = []
+
+    def sync(self, handlers: Iterable[tuple[str, Handler]], problem: Callable[[str], None]) -> None:
+        """Makes the router hold exactly `handlers`, in this order.
+
+        Args:
+            handlers: Filters and callables, as `Service._all_handlers` gives them.
+            problem: Told of each that cannot be used, in a sentence.
+        """
+        wanted = list(handlers)
+        if wanted == self._known:
+            return
+        common = 0
+        while common < min(len(wanted), len(self._known)) and wanted[common] == self._known[common]:
+            common += 1
+        for handler_id in self._ids[common:]:
+            if handler_id >= 0:
+                self.router.remove(handler_id)
+                del self.targets[handler_id]
+        del self._ids[common:]
+        self._known = wanted
+        for topic_filter, fn in wanted[common:]:
+            try:
+                how = target(fn, topic_filter)
+            except TypeError as error:
+                problem(str(error))
+                # It stays in place: each message says again that it cannot be called.
+                how = (fn, True)
+            try:
+                # Order is the order of `handlers`, which has the global ones first.
+                handler_id = self.router.add(topic_filter, False)
+            except ValueError as error:
+                problem(str(error))
+                self._ids.append(-1)
+                continue
+            self.targets[handler_id] = how
+            self._ids.append(handler_id)

@@ -1,0 +1,169 @@
+"""Methods that are called at regular intervals (contract C50 to C53)."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from ._handlers import is_coroutine_function, name_of, takes
+from ._native import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._native import Wake
+
+
+class Loop:
+    """A function and the interval at which a service calls it.
+
+    Calls are due on a grid: start + n * interval by the monotonic clock. A late call is made once and the
+    grid stays. May be started, stopped and re-timed from any thread.
+
+    Args:
+        fn: Called with the service, or without arguments where it takes none. Returning `False` stops it.
+        interval: The time between two calls. Zero: called in every step of the service.
+        start: Whether it is due at once; else `start()` it later.
+
+    Raises:
+        TypeError: `interval` is no timedelta, or `fn` cannot be called with a service.
+        ValueError: `interval` is negative.
+    """
+
+    def __init__(self, fn: Callable[..., Any], interval: timedelta, start: bool = True) -> None:
+        if is_coroutine_function(fn):
+            raise TypeError(
+                f"the loop {name_of(fn)} is an `async def`, which this version of miqro cannot run yet: "
+                "make it an ordinary method"
+            )
+        self.fn = fn
+        self._with_service = takes(fn, 1)
+        if not self._with_service and not takes(fn, 0):
+            raise TypeError(f"the loop {name_of(fn)} cannot be called with the service as its only argument")
+        self._interval = interval
+        self._timer = Timer(_microseconds(interval))
+        self._wake: Wake | None = None
+        self._called = False
+        self.stat_reset()
+        if start:
+            self._timer.start(False)
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two calls. A new one counts from the last call."""
+        return self._interval
+
+    @interval.setter
+    def interval(self, interval: timedelta) -> None:
+        self._timer.set_interval(_microseconds(interval))
+        self._interval = interval
+        self._tell()
+
+    def start(self, delayed: bool = False) -> None:
+        """Starts a new grid: due at once, or after one interval if `delayed`."""
+        self._timer.start(delayed)
+        self._tell()
+
+    def restart(self, delayed: bool = False) -> None:
+        """The same as `start`."""
+        self.start(delayed=delayed)
+
+    def stop(self) -> None:
+        """Not called any more, until it is started again."""
+        self._timer.stop()
+
+    def is_running(self) -> bool:
+        """Whether it will be called."""
+        return self._timer.remaining() is not None
+
+    def get_remaining(self) -> timedelta | None:
+        """The time until the next call, negative if it is late; `None` while stopped."""
+        remaining = self._timer.remaining()
+        return None if remaining is None else timedelta(seconds=remaining)
+
+    @property
+    def next_call(self) -> datetime | None:
+        """When the next call is due, estimated by the wall clock; `None` while stopped.
+
+        May be set: the grid then starts there.
+        """
+        remaining = self.get_remaining()
+        return None if remaining is None else datetime.now() + remaining  # noqa: DTZ005 - local time, as in 1.x
+
+    @next_call.setter
+    def next_call(self, when: datetime | None) -> None:
+        if when is None:
+            self.stop()
+        else:
+            self._timer.start_in((when - datetime.now(when.tzinfo)).total_seconds())
+            self._tell()
+
+    def run_if_needed(self, service: object) -> datetime | None:
+        """Calls the function if it is due.
+
+        Returns:
+            When the next call is due if it was called and goes on, else `None`.
+
+        Raises:
+            Exception: What the function raises. The loop then waits a second at least before the next call.
+        """
+        if not self._timer.take_due():
+            return None
+        self._called = True
+        began = time.perf_counter()
+        failed = True
+        try:
+            result = self.fn(service) if self._with_service else self.fn()
+            failed = False
+        finally:
+            self.stat_call_count += 1
+            self.stat_cumulative_duration += time.perf_counter() - began
+            if failed:
+                self.stat_error_count += 1
+                self._timer.failed()
+        if result is False:
+            self.stop()
+            return None
+        return self.next_call
+
+    def stat_get(self) -> tuple[int, float, float, bool]:
+        """Calls, their mean duration in seconds, the load (duration by interval), and whether it is over 1."""
+        mean = self.stat_cumulative_duration / self.stat_call_count if self.stat_call_count else 0.0
+        interval = self._interval.total_seconds()
+        load = mean / interval if interval else 0.0
+        return self.stat_call_count, mean, load, load > 1.0
+
+    def stat_reset(self) -> None:
+        """Starts the statistics anew."""
+        self.stat_call_count = 0
+        self.stat_cumulative_duration = 0.0
+        self.stat_error_count = 0
+
+    def __str__(self) -> str:
+        return f"Loop({getattr(self.fn, '__name__', None) or name_of(self.fn)})"
+
+    def _attach(self, wake: Wake) -> float | None:
+        """Has `wake` told of changes from now on; the seconds until the next call."""
+        self._wake = wake
+        return self._timer.remaining()
+
+    def _begin(self) -> None:
+        """The service starts to run: a first call that waited for that is due now, and its grid begins."""
+        remaining = self._timer.remaining()
+        if not self._called and remaining is not None and remaining <= 0:
+            self._timer.start(False)
+
+    def _tell(self) -> None:
+        if self._wake is not None:
+            self._wake.notify()
+
+
+def _microseconds(interval: timedelta) -> int:
+    if not isinstance(interval, timedelta):
+        raise TypeError(f"the interval of a loop is a timedelta, not {interval!r}")
+    microseconds = interval // timedelta(microseconds=1)
+    if microseconds < 0:
+        raise ValueError(f"a loop cannot have a negative interval ({interval})")
+    return microseconds

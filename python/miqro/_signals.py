@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM end a service cleanly (contract C40)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+    from typing_extensions import Self
+
+    from ._native import Wake
+
+#: How long a handler or loop may go on after SIGTERM before it is interrupted. With the time for the farewell
+#: to the broker it makes the two seconds of contract C40.
+GRACE_SECONDS = 0.7
+
+
+class Interrupted(SystemExit, KeyboardInterrupt):
+    """Ctrl-C, after the service has said goodbye.
+
+    `except KeyboardInterrupt` catches it, and if nobody does, Python exits with status 130 and no traceback.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(130)
+
+
+class Signals:
+    """While it is entered, signals wake the service, and SIGTERM stops it.
+
+    Only on the main thread, where Python allows it; a SIGTERM handler of the program's own is left alone.
+
+    Args:
+        wake: What the service sleeps on. A signal may be received by any thread of the process, so it is the
+            descriptor that tells the service of it.
+        stop: Called on SIGTERM.
+    """
+
+    def __init__(self, wake: Wake, stop: Callable[[], None]) -> None:
+        self._wake = wake
+        self._stop = stop
+        self._main = threading.current_thread() is threading.main_thread()
+        self._ours = False
+        self._leaving = False
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        if self._main:
+            self._previous_fd = signal.set_wakeup_fd(self._wake.signal_fileno(), warn_on_full_buffer=False)
+            self._ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            if self._ours:
+                signal.signal(signal.SIGTERM, self._terminate)
+            self._pid = os.getpid()
+        return self
+
+    def leaving(self) -> None:
+        """The service says goodbye now: SIGTERM has nothing left to interrupt."""
+        self._leaving = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._main and os.getpid() == self._pid:
+            signal.set_wakeup_fd(self._previous_fd)
+            if self._ours:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if kind is KeyboardInterrupt:
+            raise Interrupted from None
+
+    def _terminate(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._leaving:
+            return
+        if self._timer is not None:
+            # The second time, from the timer or from somebody impatient: interrupt what goes on.
+            raise SystemExit(0)
+        main = threading.main_thread().ident
+        self._timer = threading.Timer(GRACE_SECONDS, signal.pthread_kill, (main, signal.SIGTERM))
+        self._timer.daemon = True
+        self._timer.start()
+        self._stop()

@@ -1,0 +1,1 @@
+"""Help for testing services without a broker: see `miqro.test.tools`."""

@@ -1,0 +1,178 @@
+"""Tools for testing services without a broker.
+
+    from miqro.test.tools import DummyMQTTClient, DummyState, expect_next, send
+
+    def test_echo():
+        service = EchoSvc("miqro.yml", mqtt_client_cls=DummyMQTTClient, state_cls=DummyState)
+        send(service, "service/echo/echo", "hello")
+        expect_next(service, {"service/echo/echo_response": "m == 'hello'"})
+
+All topics are absolute. The service must not be running: these functions run it, step by step, on the thread of the test.
+The first of them to be called connects the service; after `simulate_disconnect()` it stays unconnected until
+`service.mqtt_client.ensure_connected()`.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from ._client import DummyMessage, DummyMQTTClient, DummyPublishInfo, Published
+from ._expect import Expectation, eventually, shorten
+from ._state import DummyState, ReadOnlyDummyState, reset_saved_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from miqro import Service
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "DummyMQTTClient",
+    "DummyMessage",
+    "DummyPublishInfo",
+    "DummyState",
+    "Published",
+    "ReadOnlyDummyState",
+    "eventually",
+    "expect_next",
+    "reset_saved_state",
+    "run",
+    "send",
+]
+
+DEFAULT_TIMEOUT = 1.5
+"""Seconds that `expect_next` waits where it is told nothing else."""
+
+
+def send(service: Service, topic: str, payload: object, retain: bool = False) -> None:
+    """Send a message to the service and let it handle it.
+
+    What the service had published before is taken off the queue, so that what is there afterwards is its answer.
+
+    Args:
+        service: The service.
+        topic: The topic, in full.
+        payload: Text, bytes, a number, or `None` for an empty payload.
+        retain: Whether the message is one that the broker had kept.
+    """
+    client = _client_of(service)
+    client.message_queue.clear()
+    client.deliver(DummyMessage(topic, payload, retain))
+    service._drain_incoming()
+
+
+def run(service: Service, seconds: float) -> None:
+    """Let the service run for some time: its loops, its handlers. Then take what it published off the queue.
+
+    Ends early if the service stops itself.
+
+    Args:
+        service: The service.
+        seconds: How long; at 0 everything that is due is done once.
+    """
+    client = _client_of(service)
+    end = monotonic() + seconds
+    _step(service, seconds)
+    while (left := end - monotonic()) > 0 and not service.stop:
+        _step(service, left)
+    client.message_queue.clear()
+
+
+def expect_next(
+    service: Service, expected: Mapping[str, object], timeout: float | None = None
+) -> dict[str, list[str]]:
+    """Let the service run until it has published what is expected.
+
+    For each topic, in full, one of these is expected:
+
+    - a condition: the next message on this topic meets it. A condition is a Python expression over `m`, the payload as
+      text (with `json`, `math` and `re` at hand), or a function that is given the payload;
+    - `eventually(condition)`: a message meets it, after any number that do not;
+    - `[condition, n]`: the next `n` messages meet it; with `eventually`, any `n`;
+    - `None`: no message comes before the other expectations are met, or, if there are none, within the timeout.
+
+    Messages that are in the queue already count. Those on the topics named are taken off it as they are looked at; those
+    on other topics, and those after the last one needed, stay.
+
+    Args:
+        service: The service.
+        expected: What is expected, by topic.
+        timeout: Seconds to wait; by default `DEFAULT_TIMEOUT`.
+
+    Returns:
+        The messages that met the expectations, by topic.
+
+    Raises:
+        AssertionError: Something else came, or too little in time; says what was expected, and what came.
+    """
+    __tracebackhide__ = True
+    queue = _client_of(service).message_queue
+    expectations = {topic: Expectation(topic, wanted) for topic, wanted in expected.items()}
+    only_silence = bool(expectations) and all(one.forbidden for one in expectations.values())
+    timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+    start = monotonic()
+    came: list[str] = []
+    looked_at = 0
+    while True:
+        while looked_at < len(queue):
+            if not only_silence and all(one.met for one in expectations.values()):
+                break
+            topic, text = queue[looked_at]
+            came.append(f"{monotonic() - start:6.3f} s  {topic}  {shorten(text)}")
+            expectation = expectations.get(topic)
+            if expectation is None:
+                looked_at += 1
+                continue
+            if expectation.met and not expectation.forbidden:
+                looked_at += 1  # more than was asked for: left for whoever asks next
+                continue
+            del queue[looked_at]
+            if (wrong := expectation.take(text)) is not None:
+                raise AssertionError(_report(wrong, expectations, came))
+        if not only_silence and all(one.met for one in expectations.values()):
+            break
+        left = timeout - (monotonic() - start)
+        if left <= 0 or service.stop:
+            if only_silence:
+                break
+            why = "the service stopped" if service.stop else f"not met within {timeout:g} s"
+            raise AssertionError(_report(why, expectations, came))
+        _step(service, left)
+    return {topic: one.matched for topic, one in expectations.items() if not one.forbidden}
+
+
+def _report(problem: str, expectations: Mapping[str, Expectation], came: list[str]) -> str:
+    """Return the text of a failure."""
+    lines = [
+        problem,
+        "Expected:",
+        *(f"  {one.describe()}" for one in expectations.values()),
+        "Came, in order:",
+    ]
+    return "\n".join([*lines, *(f"  {line}" for line in came or ["nothing"])])
+
+
+def _client_of(service: Service) -> DummyMQTTClient:
+    """Return the service's client, connected if it never was."""
+    client = service.mqtt_client
+    if not isinstance(client, DummyMQTTClient):
+        raise TypeError(
+            f"{service} has a {type(client).__name__} for a client: make it with mqtt_client_cls=DummyMQTTClient"
+        )
+    if not client.was_connected:
+        client.ensure_connected()
+    return client
+
+
+def _step(service: Service, at_most: float) -> None:
+    """Make one step of the service's own loop that waits no longer than this many seconds for something to do."""
+    own = vars(service).get("MAX_LOOP_INTERVAL")
+    service.MAX_LOOP_INTERVAL = max(0.0, min(at_most, service.MAX_LOOP_INTERVAL))
+    try:
+        service._loop_step()
+    finally:
+        if own is None:
+            del service.MAX_LOOP_INTERVAL
+        else:
+            service.MAX_LOOP_INTERVAL = own

@@ -1,0 +1,64 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::Duration;
+
+/// A connection shorter than this has not proved that things are well again.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Exponential, with jitter, and not reset by connections that do not last: two clients with one id would
+/// otherwise throw each other out every second for ever.
+#[derive(Debug)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+    ceiling: Duration,
+}
+
+impl Backoff {
+    /// Delays between `min` and `max`.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max: max.max(min), ceiling: min }
+    }
+
+    /// The next delay. `random` is uniform in 0..1: half of the delay is fixed and half is drawn, so that the
+    /// clients of a broker that comes back do not come back together.
+    pub fn next_delay(&mut self, random: f64) -> Duration {
+        let delay = self.ceiling.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
+        self.ceiling = (self.ceiling * 2).min(self.max);
+        delay
+    }
+
+    /// A connection has ended after `lived`; one that lasted resets the delays.
+    pub fn connection_ended(&mut self, lived: Duration) {
+        if lived >= STABLE_AFTER.max(self.ceiling * 2) {
+            self.ceiling = self.min;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn delays_double_up_to_the_limit_and_stay_within_their_jitter() {
+        let mut backoff = Backoff::new(SECOND, SECOND * 8);
+        let delays: Vec<_> = (0..6).map(|_| backoff.next_delay(1.0)).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 8, 8].map(|n| SECOND * n));
+        assert_eq!(backoff.next_delay(0.0), SECOND * 4);
+    }
+
+    #[test]
+    fn only_a_connection_that_lasts_resets_the_delay() {
+        let mut backoff = Backoff::new(SECOND, SECOND * 60);
+        for _ in 0..5 {
+            backoff.next_delay(1.0);
+            backoff.connection_ended(SECOND * 2);
+        }
+        assert_eq!(backoff.next_delay(1.0), SECOND * 32);
+        backoff.connection_ended(SECOND * 200);
+        assert_eq!(backoff.next_delay(1.0), SECOND);
+    }
+}

@@ -1,0 +1,406 @@
+//! The network thread: connects, moves bytes, reconnects for ever. It never touches Python.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Sleep;
+
+use super::Shared;
+use super::backoff::Backoff;
+use super::codec::{self, CodecError};
+use super::event::Event;
+use super::message::Message;
+use super::options::{SessionOptions, seconds};
+use super::packet::{Packet, PacketId};
+use super::protocol::{Fault, Sink};
+use super::transport;
+
+/// Bytes that are written in one go; more waits until they are in the socket.
+const WRITE_BATCH: usize = 64 * 1024;
+/// Bytes that are read in one go.
+const READ_BATCH: usize = 64 * 1024;
+/// Connections in a row that the broker closes soon after accepting them, before we say what it looks like.
+const TAKEOVER_SUSPECTED: u32 = 3;
+/// What "soon" is.
+const SHORT_LIVED: Duration = Duration::from_secs(10);
+/// How long the broker may take to read our DISCONNECT and hang up.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Runs the session until it is closed.
+pub(super) async fn run(shared: Arc<Shared>, options: SessionOptions) {
+    let mut driver = Driver {
+        backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
+        options,
+        shared,
+        offline_since: None,
+        was_connected: false,
+        short_lived: 0,
+    };
+    while !driver.shared.should_stop() {
+        driver.connection().await;
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// We said goodbye.
+    Requested,
+    /// The broker refused us, was silent, or broke the protocol.
+    Fault(Fault),
+    /// It closed the connection.
+    Closed,
+    /// The network did.
+    Io(io::Error),
+    /// It sent bytes that are not MQTT.
+    Codec(CodecError),
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    options: SessionOptions,
+    backoff: Backoff,
+    offline_since: Option<Instant>,
+    was_connected: bool,
+    short_lived: u32,
+}
+
+impl Driver {
+    /// One attempt, and the connection if it succeeds; then the pause before the next.
+    async fn connection(&mut self) {
+        let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
+        let event = match self.unless_stopped(attempt).await {
+            None => return,
+            Some(Err(reason)) => {
+                let retry_in = self.backoff.next_delay(fastrand::f64());
+                Some((Event::Unreachable { reason, retry_in }, retry_in))
+            }
+            Some(Ok(stream)) => self.serve(stream).await,
+        };
+        let Some((event, pause)) = event else { return };
+        self.shared.hopeful.store(false, Ordering::SeqCst);
+        self.shared.announce();
+        self.offline_since.get_or_insert_with(Instant::now);
+        self.shared.tell(vec![event]);
+        self.unless_stopped(tokio::time::sleep(pause)).await;
+    }
+
+    /// Carries a connection from CONNECT to its end; the event that tells of it and the pause that follows.
+    async fn serve(&mut self, stream: tokio::net::TcpStream) -> Option<(Event, Duration)> {
+        let started = Instant::now();
+        self.shared.protocol().connection_opened(self.shared.now());
+        let mut connection = Connection::new(Arc::clone(&self.shared), stream);
+        let end = connection.run(self).await;
+        let written = connection.out.taken;
+        let was_connected = {
+            let mut protocol = self.shared.protocol();
+            let connected = protocol.is_connected();
+            protocol.connection_lost(written);
+            connected
+        };
+        self.shared.announce();
+        if matches!(end, End::Requested) {
+            connection.goodbye().await;
+            self.shared.tell(vec![Event::Disconnected {
+                reason: "the session was closed".into(),
+                requested: true,
+                retry_in: None,
+            }]);
+            return None;
+        }
+        let lived = started.elapsed();
+        self.backoff.connection_ended(lived);
+        let retry_in = self.backoff.next_delay(fastrand::f64());
+        if let End::Fault(fault @ Fault::Refused(code)) = &end {
+            return Some((Event::Refused { code: *code, reason: fault.to_string(), retry_in }, retry_in));
+        }
+        let reason = self.reason(&end, lived, was_connected);
+        let event = if was_connected {
+            Event::Disconnected { reason, requested: false, retry_in: Some(retry_in) }
+        } else {
+            Event::Unreachable { reason, retry_in }
+        };
+        Some((event, retry_in))
+    }
+
+    fn reason(&mut self, end: &End, lived: Duration, was_connected: bool) -> String {
+        // Another client with our id shows as connections that are accepted and soon closed (section 3.1.4).
+        let hung_up = match end {
+            End::Closed => true,
+            End::Io(error) => error.kind() == io::ErrorKind::ConnectionReset,
+            _ => false,
+        };
+        self.short_lived =
+            if hung_up && was_connected && lived < SHORT_LIVED { self.short_lived + 1 } else { 0 };
+        if self.short_lived >= TAKEOVER_SUSPECTED {
+            return format!(
+                "the broker closes each connection soon after accepting it: most likely another client is \
+                 connected with the same client id {:?}; stop it, or give one of them a `client_id` of its own \
+                 in the section `broker`",
+                self.options.client_id
+            );
+        }
+        match end {
+            End::Requested => "the session was closed".into(),
+            End::Fault(fault) => fault.to_string(),
+            End::Closed if was_connected => "the broker closed the connection".into(),
+            End::Closed => "the broker closed the connection without an answer to CONNECT".into(),
+            End::Io(error) => format!("the connection was lost ({error})"),
+            End::Codec(error) => error.to_string(),
+        }
+    }
+
+    /// Runs `future` unless the session is told to stop meanwhile.
+    async fn unless_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        loop {
+            if self.shared.should_stop() {
+                return None;
+            }
+            let mut woken = pin!(self.shared.driver_wake.notified());
+            let output = poll_fn(|cx| match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending => woken.as_mut().poll(cx).map(|()| None),
+            })
+            .await;
+            if output.is_some() {
+                return output;
+            }
+        }
+    }
+
+    /// The connection stands: what the service hears of it.
+    fn note_connected(&mut self, events: &mut [Event]) {
+        for event in events {
+            if let Event::Connected { outage, .. } = event {
+                let since = self.offline_since.take();
+                self.shared.hopeful.store(true, Ordering::SeqCst);
+                *outage = since.filter(|_| self.was_connected).map(|since| since.elapsed());
+                self.was_connected = true;
+            }
+        }
+    }
+}
+
+/// The write buffer of one connection, as the protocol sees it.
+struct Out {
+    buffer: BytesMut,
+    /// Bytes of this connection's stream that the socket has taken.
+    taken: u64,
+}
+
+impl Sink for Out {
+    fn offset(&self) -> u64 {
+        self.taken + self.buffer.len() as u64
+    }
+
+    fn is_full(&self) -> bool {
+        self.buffer.len() >= WRITE_BATCH
+    }
+
+    fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool) {
+        let before = self.buffer.len();
+        if codec::encode_publish(message, id, dup, &mut self.buffer).is_err() {
+            // What cannot be encoded was refused before it was accepted; half a packet must never go out.
+            self.buffer.truncate(before);
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet) {
+        let before = self.buffer.len();
+        if codec::encode(packet, &mut self.buffer).is_err() {
+            self.buffer.truncate(before);
+        }
+    }
+}
+
+struct Connection<S> {
+    shared: Arc<Shared>,
+    stream: S,
+    input: BytesMut,
+    out: Out,
+    timer: Option<Pin<Box<Sleep>>>,
+    timer_set_to: Duration,
+    /// Set once the session has to stop: when to stop trying to get the last bytes out.
+    leave_at: Option<Duration>,
+    events: Vec<Event>,
+}
+
+enum Step {
+    Read(usize),
+    Wrote(usize),
+    Woken,
+    Due,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(shared: Arc<Shared>, stream: S) -> Self {
+        Self {
+            shared,
+            stream,
+            input: BytesMut::with_capacity(READ_BATCH),
+            out: Out { buffer: BytesMut::with_capacity(4096), taken: 0 },
+            timer: None,
+            timer_set_to: Duration::MAX,
+            leave_at: None,
+            events: Vec::new(),
+        }
+    }
+
+    async fn run(&mut self, driver: &mut Driver) -> End {
+        loop {
+            // What was left in the input because the inbox was full comes first.
+            let reading = match self.digest(driver) {
+                Ok(reading) => reading,
+                Err(end) => return end,
+            };
+            let deadline = {
+                let mut protocol = self.shared.protocol();
+                let now = self.shared.now();
+                protocol.pause_reading(!reading, now);
+                if let Err(fault) = protocol.tick(now) {
+                    return End::Fault(fault);
+                }
+                protocol.poll(&mut self.out, now);
+                if self.shared.should_stop() {
+                    // The deadline of `close` has passed: out with what is here, and goodbye.
+                    protocol.hurry(&mut self.out);
+                    let until = *self.leave_at.get_or_insert(now + GOODBYE);
+                    if self.out.buffer.is_empty() || now >= until {
+                        return End::Requested;
+                    }
+                    Some(until)
+                } else if protocol.farewell_sent() && self.out.buffer.is_empty() {
+                    return End::Requested;
+                } else {
+                    protocol.deadline()
+                }
+            };
+            self.set_timer(deadline);
+            match self.step(reading).await {
+                Ok(Step::Read(0)) => return End::Closed,
+                Ok(Step::Wrote(count)) => {
+                    self.out.buffer.advance(count);
+                    self.out.taken += count as u64;
+                    self.shared.protocol().written(self.out.taken, &mut self.events);
+                    self.shared.hand_over(&mut self.events);
+                    self.shared.announce();
+                }
+                Ok(Step::Read(_) | Step::Woken | Step::Due) => {}
+                Err(error) => return End::Io(error),
+            }
+        }
+    }
+
+    /// Decodes and handles what has been read, as long as the inbox has room; whether it still has.
+    fn digest(&mut self, driver: &mut Driver) -> Result<bool, End> {
+        if self.input.is_empty() {
+            return Ok(self.shared.inbox_has_room(0, 0));
+        }
+        let limit = driver.options.max_queued_bytes.min(codec::MAX_REMAINING_LENGTH);
+        let (mut messages, mut bytes) = (0, 0);
+        let mut end = None;
+        let mut reading = true;
+        {
+            let mut protocol = self.shared.protocol();
+            let now = self.shared.now();
+            loop {
+                if !self.shared.inbox_has_room(messages, bytes) {
+                    reading = false;
+                    break;
+                }
+                match codec::decode(&mut self.input, limit) {
+                    Ok(None) => break,
+                    Ok(Some(packet)) => {
+                        if let Packet::Publish(message, _) = &packet {
+                            messages += 1;
+                            bytes += message.size();
+                        }
+                        if let Err(fault) = protocol.handle(packet, now, &mut self.events) {
+                            end = Some(End::Fault(fault));
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        end = Some(End::Codec(error));
+                        break;
+                    }
+                }
+            }
+        }
+        driver.note_connected(&mut self.events);
+        // Handed over before the acknowledgements are written: `poll` comes after this.
+        self.shared.hand_over(&mut self.events);
+        self.shared.announce();
+        end.map_or(Ok(reading), Err)
+    }
+
+    /// Waits for whatever comes first: bytes, room in the socket, a request of the service, a deadline.
+    async fn step(&mut self, reading: bool) -> io::Result<Step> {
+        let Self { shared, stream, input, out, timer, .. } = self;
+        let mut woken = pin!(shared.driver_wake.notified());
+        poll_fn(|cx| {
+            if !out.buffer.is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, &out.buffer) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(written) => return Poll::Ready(written.map(Step::Wrote)),
+                    Poll::Pending => {}
+                }
+            }
+            if reading {
+                input.reserve(READ_BATCH / 4);
+                if let Poll::Ready(read) = pin!(stream.read_buf(input)).poll(cx) {
+                    return Poll::Ready(read.map(Step::Read));
+                }
+            }
+            if woken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Step::Woken));
+            }
+            if let Some(timer) = timer
+                && timer.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(Step::Due));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Arms the timer. A timer that is set too early is left alone: it fires once, and is set anew then. So
+    /// traffic, which pushes the keepalive out with each packet, costs no timer operations.
+    fn set_timer(&mut self, deadline: Option<Duration>) {
+        let Some(deadline) = deadline else {
+            self.timer = None;
+            self.timer_set_to = Duration::MAX;
+            return;
+        };
+        let fired = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        if fired || deadline < self.timer_set_to || self.timer.is_none() {
+            let at = self.shared.instant(deadline);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at.into()),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+            }
+            self.timer_set_to = deadline;
+        }
+    }
+
+    /// Ends the stream so that the last bytes are read: closing a socket that still has unread input makes
+    /// the kernel send a reset, which overtakes them.
+    async fn goodbye(&mut self) {
+        let farewell = async {
+            self.stream.shutdown().await?;
+            let mut sink = [0u8; 4096];
+            while self.stream.read(&mut sink).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Whatever goes wrong here, the connection is over.
+        let _ = tokio::time::timeout(GOODBYE, farewell).await;
+    }
+}

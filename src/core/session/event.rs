@@ -1,0 +1,191 @@
+//! What the session tells the service. Everything it has to say is one of these; it logs nothing itself.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::message::{Message, QoS};
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The broker has accepted us.
+    Connected {
+        /// Whether it still had our session.
+        session_present: bool,
+        /// How long there was no connection; `None` for the first one.
+        outage: Option<Duration>,
+    },
+    /// The broker answered, and said no (CONNACK with a return code).
+    Refused {
+        /// MQTT 3.1.1 section 3.2.2.3.
+        code: u8,
+        /// The code in words, and what to do.
+        reason: String,
+        /// The next attempt.
+        retry_in: Duration,
+    },
+    /// No broker answered.
+    Unreachable {
+        /// Why, and what to do.
+        reason: String,
+        /// The next attempt.
+        retry_in: Duration,
+    },
+    /// The connection has ended.
+    Disconnected {
+        /// Why, and what to do.
+        reason: String,
+        /// Whether we ended it.
+        requested: bool,
+        /// The next attempt; `None` when there will be none.
+        retry_in: Option<Duration>,
+    },
+    /// A message for us.
+    Message(Message),
+    /// A SUBSCRIBE was answered: each filter with the QoS granted, `None` where the broker refused it.
+    Subscribed {
+        /// The number that `subscribe` returned.
+        mid: u16,
+        /// In the order asked.
+        granted: Vec<(String, Option<QoS>)>,
+    },
+    /// An UNSUBSCRIBE was answered.
+    Unsubscribed {
+        /// The number that `unsubscribe` returned.
+        mid: u16,
+    },
+    /// A message was acknowledged. Only if the options ask for it.
+    Published {
+        /// The number that `publish` returned.
+        mid: u16,
+    },
+    /// Messages accepted earlier were dropped: the queue is full and the broker away.
+    Dropped {
+        /// Since the last such event.
+        count: u64,
+        /// Their topics; `None` when there were too many to name.
+        topics: Option<Vec<String>>,
+    },
+    /// The engine has failed and will not go on. Nothing follows.
+    Terminated {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Topics of dropped messages that are remembered by name.
+const NAMED_DROPS: usize = 10_000;
+
+/// Messages dropped since they were last asked for.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    count: u64,
+    topics: HashSet<String>,
+    unnamed: bool,
+}
+
+impl Drops {
+    /// Counts them; says whether they are the first since the last [`Self::take`].
+    pub fn add(&mut self, topics: Vec<String>) -> bool {
+        let first = self.count == 0 && !topics.is_empty();
+        self.count += topics.len() as u64;
+        for topic in topics {
+            if self.topics.len() < NAMED_DROPS {
+                self.topics.insert(topic);
+            } else {
+                self.unnamed |= !self.topics.contains(&topic);
+            }
+        }
+        first
+    }
+
+    pub fn take(&mut self) -> Event {
+        let drops = std::mem::take(self);
+        Event::Dropped {
+            count: drops.count,
+            topics: (!drops.unnamed).then(|| drops.topics.into_iter().collect()),
+        }
+    }
+}
+
+/// The bounded queue between the network thread and the service.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    events: VecDeque<Event>,
+    messages: usize,
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+    pub drops: Drops,
+    pub terminated: Option<String>,
+    /// The network thread has stopped reading and wants to hear of room.
+    pub reader_waits: bool,
+}
+
+impl Inbox {
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+            max_messages,
+            max_bytes,
+            drops: Drops::default(),
+            terminated: None,
+            reader_waits: false,
+        }
+    }
+
+    /// Messages waiting.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.terminated.is_none()
+    }
+
+    /// Whether `messages` more of `bytes` bytes are too many. `slack` multiplies the limits.
+    pub fn is_full(&self, messages: usize, bytes: usize, slack: usize) -> bool {
+        self.messages + messages >= self.max_messages * slack || self.bytes + bytes >= self.max_bytes * slack
+    }
+
+    pub fn push(&mut self, event: Event) {
+        if let Event::Message(message) = &event {
+            self.messages += 1;
+            self.bytes += message.size();
+        }
+        self.events.push_back(event);
+    }
+
+    /// Counts dropped messages; the event that tells of them is queued once and filled when it is taken.
+    pub fn push_drops(&mut self, topics: Vec<String>) {
+        if self.drops.add(topics) {
+            self.push(Event::Dropped { count: 0, topics: None });
+        }
+    }
+
+    /// Moves up to `max` events out; says whether a reader that waits for room has it now.
+    pub fn take(&mut self, max: usize, into: &mut Vec<Event>) -> bool {
+        for _ in 0..max.min(self.events.len()) {
+            match self.events.pop_front() {
+                Some(Event::Dropped { .. }) => into.push(self.drops.take()),
+                Some(event) => {
+                    if let Event::Message(message) = &event {
+                        self.messages -= 1;
+                        self.bytes -= message.size();
+                    }
+                    into.push(event);
+                }
+                None => break,
+            }
+        }
+        if self.events.is_empty()
+            && let Some(reason) = self.terminated.take()
+        {
+            into.push(Event::Terminated { reason });
+        }
+        let room = self.messages <= self.max_messages / 2 && self.bytes <= self.max_bytes / 2;
+        room && std::mem::take(&mut self.reader_waits)
+    }
+}

@@ -1,0 +1,348 @@
+//! The MQTT session: one per service, on a thread of its own, until it is closed.
+//!
+//! [`Session`] is what the rest of the program holds. `protocol` decides, `outbox` remembers, `driver` moves
+//! bytes, `transport` connects, `codec` knows how packets look.
+
+pub mod backoff;
+pub mod codec;
+pub mod completion;
+mod driver;
+pub mod event;
+pub mod message;
+pub mod options;
+pub mod outbox;
+pub mod packet;
+pub mod protocol;
+pub mod transport;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::core::wake::{Wake, block_signals};
+use event::{Event, Inbox};
+use message::{Message, QoS};
+use options::SessionOptions;
+use protocol::{Protocol, Receipt, Refusal};
+
+/// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
+/// the messages that the inbox has no room for.
+const SLACK: usize = 2;
+
+/// What the service, its publishing threads and the network thread share.
+struct Shared {
+    protocol: Mutex<Protocol>,
+    inbox: Mutex<Inbox>,
+    /// Wakes the service.
+    wake: Arc<Wake>,
+    /// Wakes the network thread.
+    driver_wake: tokio::sync::Notify,
+    /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
+    progress: Condvar,
+    /// How many wait for that.
+    waiting_for_progress: AtomicUsize,
+    /// Threads of the service that wait for the broker.
+    waiters: AtomicUsize,
+    stop: AtomicBool,
+    /// The last attempt to connect has not failed (yet): a farewell is worth waiting for.
+    hopeful: AtomicBool,
+    origin: Instant,
+}
+
+impl Shared {
+    fn protocol(&self) -> MutexGuard<'_, Protocol> {
+        self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn instant(&self, time: Duration) -> Instant {
+        self.origin + time
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Tells those who wait that the session has changed. Without any it is not worth a system call: whoever
+    /// begins to wait later looks first, under the lock under which the change was made.
+    fn announce(&self) {
+        if self.waiting_for_progress.load(Ordering::SeqCst) > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Waits for the next [`Self::announce`], `timeout` at most.
+    fn await_progress<'a>(
+        &self,
+        protocol: MutexGuard<'a, Protocol>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, Protocol> {
+        self.waiting_for_progress.fetch_add(1, Ordering::SeqCst);
+        let (protocol, _) =
+            self.progress.wait_timeout(protocol, timeout).unwrap_or_else(PoisonError::into_inner);
+        self.waiting_for_progress.fetch_sub(1, Ordering::SeqCst);
+        protocol
+    }
+
+    /// Moves events into the inbox and wakes the service.
+    fn hand_over(&self, events: &mut Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        {
+            let mut inbox = self.inbox();
+            for event in events.drain(..) {
+                inbox.push(event);
+            }
+        }
+        self.wake.notify();
+    }
+
+    fn tell(&self, mut events: Vec<Event>) {
+        self.hand_over(&mut events);
+    }
+
+    /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
+    /// the network thread is woken when it does.
+    fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
+        let slack = if self.waiters.load(Ordering::SeqCst) > 0 { SLACK } else { 1 };
+        let mut inbox = self.inbox();
+        let full = inbox.is_full(messages, bytes, slack);
+        inbox.reader_waits = full;
+        !full
+    }
+}
+
+/// A session with a broker.
+pub struct Session {
+    shared: Arc<Shared>,
+    options: SessionOptions,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Session {
+    /// A session that has not started: it accepts messages and subscriptions, and connects after
+    /// [`Self::start`]. `wake` is notified of each event.
+    pub fn new(options: SessionOptions, wake: Arc<Wake>) -> Self {
+        let shared = Shared {
+            protocol: Mutex::new(Protocol::new(options.clone())),
+            inbox: Mutex::new(Inbox::new(
+                options.max_incoming_messages.max(1),
+                options.max_queued_bytes.max(1),
+            )),
+            wake,
+            driver_wake: tokio::sync::Notify::new(),
+            progress: Condvar::new(),
+            waiting_for_progress: AtomicUsize::new(0),
+            waiters: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            hopeful: AtomicBool::new(false),
+            origin: Instant::now(),
+        };
+        Self { shared: Arc::new(shared), options, thread: Mutex::new(None) }
+    }
+
+    /// Starts the network thread; does nothing when it runs.
+    ///
+    /// # Errors
+    /// The operating system's, when it gives no thread or no descriptors.
+    pub fn start(&self) -> std::io::Result<()> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() || self.shared.should_stop() {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // Name look-ups run on a helper thread, which is not kept: an idle service has none to wake up.
+            .thread_keep_alive(Duration::from_millis(10))
+            .build()?;
+        let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
+        let body = move || {
+            block_signals();
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(driver::run(Arc::clone(&shared), options));
+            }));
+            runtime.shutdown_background();
+            if let Err(panic) = ended {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("no message");
+                shared.inbox().terminated = Some(format!("the network thread has failed: {text}"));
+            }
+            shared.protocol().abandon();
+            shared.announce();
+            shared.wake.notify();
+        };
+        self.shared.hopeful.store(true, Ordering::SeqCst);
+        *thread = Some(std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body)?);
+        Ok(())
+    }
+
+    /// Whether the network thread runs.
+    pub fn is_running(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|handle| !handle.is_finished())
+    }
+
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.shared.protocol().is_connected()
+    }
+
+    /// Messages owed to the broker, and their bytes.
+    pub fn owed(&self) -> (usize, usize) {
+        let protocol = self.shared.protocol();
+        (protocol.outbox().len(), protocol.outbox().bytes())
+    }
+
+    /// Messages that wait for the service.
+    pub fn waiting(&self) -> usize {
+        self.shared.inbox().messages()
+    }
+
+    /// Whether MQTT can carry a message of this size. The error is a sentence.
+    ///
+    /// # Errors
+    /// It is larger than the remaining length of a packet can say.
+    pub fn check_size(topic: &str, payload: &Bytes) -> Result<(), String> {
+        // Two bytes of topic length, two of packet identifier.
+        let size = topic.len() + payload.len() + 4;
+        if size <= codec::MAX_REMAINING_LENGTH {
+            return Ok(());
+        }
+        Err(format!(
+            "the payload for {topic:?} has {} bytes, more than an MQTT packet can carry ({} bytes in all)",
+            payload.len(),
+            codec::MAX_REMAINING_LENGTH
+        ))
+    }
+
+    /// Accepts a message for delivery. The caller has checked topic and size.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the message was not kept. On [`Refusal::FullWhileConnected`] wait with
+    /// [`Self::wait_for_room`] and try again.
+    pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
+        let message = Message { topic, payload, qos, retain, dup: false };
+        let mut receipt = self.shared.protocol().publish(message)?;
+        if !receipt.dropped.is_empty() {
+            self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
+            self.shared.wake.notify();
+        }
+        self.shared.driver_wake.notify_one();
+        Ok(receipt)
+    }
+
+    /// Waits until the outbox may have room, `timeout` at most. `false`: it will not have any, because the
+    /// service, which waits here, would have to take messages out of the full inbox first.
+    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+        let _waiting = self.waiting_for_broker();
+        let protocol = self.shared.protocol();
+        if protocol.is_connected() && !protocol.is_closing() {
+            drop(self.shared.await_progress(protocol, timeout));
+        }
+        !self.shared.inbox().is_full(0, 0, SLACK)
+    }
+
+    /// While the guard lives, a thread of the service waits for the broker's answer: the network thread goes
+    /// on reading for it though the inbox is full, up to twice its size.
+    pub fn waiting_for_broker(&self) -> WaitingForBroker<'_> {
+        self.shared.waiters.fetch_add(1, Ordering::SeqCst);
+        self.shared.driver_wake.notify_one();
+        WaitingForBroker(&self.shared)
+    }
+
+    /// Subscribes now and on every connect; see [`Protocol::subscribe`].
+    pub fn subscribe(&self, filters: Vec<(String, QoS)>) -> u16 {
+        let mid = self.shared.protocol().subscribe(filters);
+        self.shared.driver_wake.notify_one();
+        mid
+    }
+
+    /// Ends subscriptions.
+    pub fn unsubscribe(&self, filters: Vec<String>) -> u16 {
+        let mid = self.shared.protocol().unsubscribe(filters);
+        self.shared.driver_wake.notify_one();
+        mid
+    }
+
+    /// The service has handled [`Event::Connected`]: what was queued may be sent.
+    pub fn greeted(&self) {
+        self.shared.protocol().greeted();
+        self.shared.driver_wake.notify_one();
+    }
+
+    /// Moves up to `max` events into `into`. One call, one lock, however many there are.
+    pub fn take_events(&self, max: usize, into: &mut Vec<Event>) {
+        let resume = self.shared.inbox().take(max, into);
+        if resume {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+
+    /// Whether [`Self::take_events`] would find something.
+    pub fn has_events(&self) -> bool {
+        !self.shared.inbox().is_empty()
+    }
+
+    /// Accepts nothing more, sends what is owed (QoS 1 and 2 until acknowledged), says DISCONNECT and ends
+    /// the network thread, within `timeout` as far as the operating system lets it. Idempotent, and legal
+    /// from any thread. Returns how many messages were still owed when it gave up.
+    pub fn close(&self, timeout: Duration) -> usize {
+        let deadline = Instant::now() + timeout;
+        self.shared.protocol().close();
+        self.shared.driver_wake.notify_one();
+        let owed = {
+            let mut protocol = self.shared.protocol();
+            // While the broker is away nothing can be delivered: waiting would only cost time.
+            while self.is_running() && self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent()
+            {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                protocol = self.shared.await_progress(protocol, left);
+            }
+            protocol.outbox().len()
+        };
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.driver_wake.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The driver bounds its own farewell; a panic in it has been reported already.
+            drop(thread.join());
+        }
+        self.shared.protocol().abandon();
+        owed
+    }
+}
+
+impl Drop for Session {
+    /// Ends the network thread, and does not wait for it: a destructor may run anywhere.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.driver_wake.notify_one();
+    }
+}
+
+/// See [`Session::waiting_for_broker`].
+pub struct WaitingForBroker<'a>(&'a Shared);
+
+impl Drop for WaitingForBroker<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,578 @@
+//! The MQTT session as a state machine without sockets and clocks: packets, requests and the time go in,
+//! packets and events come out. The driver moves the bytes; a test can move the packets itself.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::completion::Completion;
+use super::event::Event;
+use super::message::{Message, QoS};
+use super::options::{SessionOptions, seconds};
+use super::outbox::{Admission, Limits, Next, Outbox, Outgoing};
+use super::packet::{Connect, Packet, PacketId};
+
+/// Bytes of filters in one SUBSCRIBE; brokers with a small packet limit exist.
+const SUBSCRIBE_BYTES: usize = 32 * 1024;
+
+/// Why a publish was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The outbox is full; connected, so room will come.
+    #[error("the queue is full")]
+    FullWhileConnected,
+    /// The outbox is full of QoS 1 and 2 messages, and the broker is away.
+    #[error("the queue is full of QoS 1 and 2 messages and the broker is away")]
+    FullWhileOffline,
+    /// The session is closed.
+    #[error("the session is closed")]
+    Closed,
+}
+
+/// A publish that was accepted.
+#[derive(Debug)]
+pub struct Receipt {
+    /// Its number, 1 to 65535 and round again.
+    pub mid: u16,
+    /// Resolved when the broker has it.
+    pub completion: Arc<Completion>,
+    /// Topics of older messages that were dropped for it.
+    pub dropped: Vec<String>,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The broker said no.
+    #[error("{}", refusal_in_words(*.0))]
+    Refused(u8),
+    /// The broker broke the protocol.
+    #[error("the broker broke the MQTT protocol: {0}")]
+    Protocol(String),
+    /// No CONNACK.
+    #[error("the broker accepted the connection but did not answer CONNECT: is this an MQTT broker's port?")]
+    NoConnAck,
+    /// No PINGRESP.
+    #[error("the broker has not answered for {0} s: the connection is dead")]
+    Silent(u64),
+}
+
+/// Where the encoded packets go.
+pub trait Sink {
+    /// Bytes put in so far on this connection.
+    fn offset(&self) -> u64;
+    /// Whether enough is waiting to be written.
+    fn is_full(&self) -> bool;
+    /// Takes a PUBLISH, lent.
+    fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool);
+    /// Takes any other packet.
+    fn packet(&mut self, packet: &Packet);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Offline,
+    /// CONNECT is out; the answer is due by then.
+    Connecting(Duration),
+    /// Connected; the queue is held until the service has said its greeting, or until then.
+    Greeting(Duration),
+    Online,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Messages are accepted.
+    Open,
+    /// No more are accepted; what is owed is sent.
+    Closing,
+    /// DISCONNECT has been handed to the sink.
+    SaidGoodbye,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    order: u64,
+    qos: QoS,
+    /// Asked for again by the session itself on this connection, and by nobody else so far.
+    restored: bool,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Subscribe(Vec<String>),
+    Unsubscribe,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Protocol {
+    options: SessionOptions,
+    phase: Phase,
+    outbox: Outbox,
+    control: VecDeque<Packet>,
+    subscriptions: HashMap<String, Subscription>,
+    next_order: u64,
+    pending: HashMap<PacketId, Pending>,
+    inbound_qos2: HashSet<PacketId>,
+    last_sent: Duration,
+    last_received: Duration,
+    ping_sent: Option<Duration>,
+    reading_paused: bool,
+    ending: Ending,
+    last_mid: u16,
+}
+
+impl Protocol {
+    /// A session that has not connected yet.
+    pub fn new(options: SessionOptions) -> Self {
+        let limits = Limits {
+            messages: options.max_queued_messages.max(1),
+            bytes: options.max_queued_bytes.max(1),
+            window: options.max_inflight.clamp(1, usize::from(u16::MAX)),
+        };
+        Self {
+            options,
+            phase: Phase::Offline,
+            outbox: Outbox::new(limits),
+            control: VecDeque::new(),
+            subscriptions: HashMap::new(),
+            next_order: 0,
+            pending: HashMap::new(),
+            inbound_qos2: HashSet::new(),
+            last_sent: Duration::ZERO,
+            last_received: Duration::ZERO,
+            ping_sent: None,
+            reading_paused: false,
+            ending: Ending::Open,
+            last_mid: 0,
+        }
+    }
+
+    /// Whether the broker has accepted us.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Greeting(_) | Phase::Online)
+    }
+
+    /// What is owed to the broker.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    // ---- requests of the service ---------------------------------------------------------------------
+
+    /// Accepts a message, or says why not. Topic and size have been checked.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the message was not kept.
+    pub fn publish(&mut self, message: Message) -> Result<Receipt, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::Closed);
+        }
+        let mid = self.take_mid();
+        let completion = Arc::new(Completion::default());
+        let outgoing = Outgoing { message, completion: Arc::clone(&completion), mid };
+        let (admission, refusal) = if self.is_connected() {
+            let greeting = matches!(self.phase, Phase::Greeting(_));
+            (self.outbox.admit(outgoing, greeting), Refusal::FullWhileConnected)
+        } else {
+            (self.outbox.admit_offline(outgoing), Refusal::FullWhileOffline)
+        };
+        match admission {
+            Admission::Accepted { dropped } => Ok(Receipt { mid, completion, dropped }),
+            Admission::Full(_) => Err(refusal),
+        }
+    }
+
+    /// Subscribes now, and again on every connect. A filter that this connection's restoration has covered
+    /// already is not asked for a second time: the broker would send its retained messages twice.
+    pub fn subscribe(&mut self, filters: Vec<(String, QoS)>) -> u16 {
+        let mut wanted = Vec::with_capacity(filters.len());
+        for (filter, qos) in filters {
+            let order = self.next_order;
+            let known = self.subscriptions.entry(filter.clone()).or_insert_with(|| {
+                self.next_order += 1;
+                Subscription { order, qos, restored: false }
+            });
+            let covered = std::mem::take(&mut known.restored) && known.qos == qos;
+            known.qos = qos;
+            if !covered {
+                wanted.push((filter, qos));
+            }
+        }
+        if self.is_connected() { self.send_subscribe(wanted) } else { self.take_mid() }
+    }
+
+    /// Ends subscriptions.
+    pub fn unsubscribe(&mut self, filters: Vec<String>) -> u16 {
+        for filter in &filters {
+            self.subscriptions.remove(filter);
+        }
+        if !self.is_connected() || filters.is_empty() {
+            return self.take_mid();
+        }
+        let id = self.free_id();
+        self.pending.insert(id, Pending::Unsubscribe);
+        self.control.push_back(Packet::Unsubscribe(id, filters));
+        id
+    }
+
+    /// The service has said its greeting: the queue may follow.
+    pub fn greeted(&mut self) {
+        if matches!(self.phase, Phase::Greeting(_)) {
+            self.phase = Phase::Online;
+        }
+    }
+
+    /// No more messages are accepted; what is owed is still sent, then DISCONNECT.
+    pub fn close(&mut self) {
+        if self.ending == Ending::Open {
+            self.ending = Ending::Closing;
+        }
+        self.greeted();
+    }
+
+    /// Whether [`Self::close`] was called.
+    pub fn is_closing(&self) -> bool {
+        self.ending != Ending::Open
+    }
+
+    /// Whether the DISCONNECT has been handed to the sink.
+    pub fn farewell_sent(&self) -> bool {
+        self.ending == Ending::SaidGoodbye
+    }
+
+    /// Gives up what is still owed. Nothing is accepted after this.
+    pub fn abandon(&mut self) {
+        self.close();
+        self.outbox.abandon();
+    }
+
+    // ---- the connection ------------------------------------------------------------------------------
+
+    /// A byte stream to the broker is open: CONNECT goes out on it.
+    pub fn connection_opened(&mut self, now: Duration) {
+        self.control.clear();
+        if self.ending == Ending::SaidGoodbye {
+            self.ending = Ending::Closing;
+        }
+        self.control.push_back(Packet::Connect(Connect {
+            client_id: self.options.client_id.clone(),
+            clean_session: self.options.clean_session,
+            keepalive: self.options.keepalive,
+            will: self.options.will(),
+            login: self.options.login(),
+        }));
+        self.phase = Phase::Connecting(now + seconds(self.options.connect_timeout));
+        self.ping_sent = None;
+        self.last_sent = now;
+        self.last_received = now;
+    }
+
+    /// The byte stream has ended after `written` bytes of it were taken by the socket.
+    pub fn connection_lost(&mut self, written: u64) {
+        self.phase = Phase::Offline;
+        self.control.clear();
+        self.pending.clear();
+        self.outbox.connection_lost(written);
+    }
+
+    /// The socket has taken `written` bytes of this connection's stream.
+    pub fn written(&mut self, written: u64, events: &mut Vec<Event>) {
+        let report = self.options.report_published;
+        self.outbox.written(written, &mut |mid| {
+            if report {
+                events.push(Event::Published { mid });
+            }
+        });
+    }
+
+    /// The driver has stopped reading, or reads again.
+    pub fn pause_reading(&mut self, paused: bool, now: Duration) {
+        if self.reading_paused && !paused {
+            // What the broker sent meanwhile is still in the socket: its silence proves nothing.
+            self.last_received = now;
+        }
+        self.reading_paused = paused;
+    }
+
+    /// A packet has arrived.
+    ///
+    /// # Errors
+    /// [`Fault`]: the connection must be ended.
+    pub fn handle(&mut self, packet: Packet, now: Duration, events: &mut Vec<Event>) -> Result<(), Fault> {
+        self.last_received = now;
+        if let Packet::ConnAck(session_present, code) = packet {
+            return self.connected(session_present, code, now, events);
+        }
+        if !self.is_connected() {
+            return Err(Fault::Protocol("a packet came before CONNACK".into()));
+        }
+        let report = self.options.report_published;
+        let mut done = |mid| {
+            if report {
+                events.push(Event::Published { mid });
+            }
+        };
+        match packet {
+            Packet::Publish(message, id) => return self.receive(message, id, events),
+            Packet::PubAck(id) => {
+                self.outbox.acknowledged(id, QoS::AtLeastOnce, &mut done);
+            }
+            Packet::PubRec(id) => {
+                // Answered even when unknown: a broker that is not answered asks for ever.
+                self.outbox.received(id);
+                self.control.push_back(Packet::PubRel(id));
+            }
+            Packet::PubComp(id) => {
+                self.outbox.acknowledged(id, QoS::ExactlyOnce, &mut done);
+            }
+            Packet::PubRel(id) => {
+                self.inbound_qos2.remove(&id);
+                self.control.push_back(Packet::PubComp(id));
+            }
+            Packet::SubAck(id, granted) => {
+                if let Some(Pending::Subscribe(filters)) = self.pending.remove(&id) {
+                    if filters.len() != granted.len() {
+                        return Err(Fault::Protocol("SUBACK does not answer every filter".into()));
+                    }
+                    let granted = filters.into_iter().zip(granted).collect();
+                    events.push(Event::Subscribed { mid: id, granted });
+                }
+            }
+            Packet::UnsubAck(id) => {
+                if self.pending.remove(&id).is_some() {
+                    events.push(Event::Unsubscribed { mid: id });
+                }
+            }
+            Packet::PingResp => self.ping_sent = None,
+            Packet::ConnAck(..)
+            | Packet::Connect(_)
+            | Packet::Subscribe(..)
+            | Packet::Unsubscribe(..)
+            | Packet::PingReq
+            | Packet::Disconnect => {
+                return Err(Fault::Protocol("it sent a packet that only clients send".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn connected(
+        &mut self,
+        session_present: bool,
+        code: u8,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Fault> {
+        if !matches!(self.phase, Phase::Connecting(_)) {
+            return Err(Fault::Protocol("it sent a second CONNACK".into()));
+        }
+        if code != 0 {
+            return Err(Fault::Refused(code));
+        }
+        if !session_present {
+            self.inbound_qos2.clear();
+            self.outbox.session_lost();
+        }
+        let hold = seconds(self.options.greeting_timeout);
+        self.phase =
+            if hold.is_zero() || self.is_closing() { Phase::Online } else { Phase::Greeting(now + hold) };
+        self.restore_subscriptions();
+        events.push(Event::Connected { session_present, outage: None });
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        message: Message,
+        id: Option<PacketId>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Fault> {
+        if message.topic.is_empty() || message.topic.contains(['+', '#', '\0']) {
+            return Err(Fault::Protocol("it sent a message whose topic is empty or a filter".into()));
+        }
+        let known = match (message.qos, id) {
+            (QoS::AtMostOnce, _) | (QoS::AtLeastOnce, Some(_)) => false,
+            (QoS::ExactlyOnce, Some(id)) => !self.inbound_qos2.insert(id),
+            (_, None) => return Err(Fault::Protocol("it sent a QoS 1 or 2 message without a number".into())),
+        };
+        // The acknowledgement leaves after the driver has handed the events over.
+        match (message.qos, id) {
+            (QoS::AtLeastOnce, Some(id)) => self.control.push_back(Packet::PubAck(id)),
+            (QoS::ExactlyOnce, Some(id)) => self.control.push_back(Packet::PubRec(id)),
+            _ => {}
+        }
+        if !known {
+            events.push(Event::Message(message));
+        }
+        Ok(())
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------
+
+    /// Does what is due at `now`.
+    ///
+    /// # Errors
+    /// [`Fault`]: the connection must be ended.
+    pub fn tick(&mut self, now: Duration) -> Result<(), Fault> {
+        match self.phase {
+            Phase::Offline => return Ok(()),
+            Phase::Connecting(until) => return if now < until { Ok(()) } else { Err(Fault::NoConnAck) },
+            Phase::Greeting(until) if now >= until => self.phase = Phase::Online,
+            Phase::Greeting(_) | Phase::Online => {}
+        }
+        let Some(keepalive) = self.options.keepalive() else { return Ok(()) };
+        if let Some(limit) = self.silence_limit()
+            && now >= limit
+        {
+            return Err(Fault::Silent(now.saturating_sub(self.last_received).as_secs().max(1)));
+        }
+        if now >= self.next_ping(keepalive) {
+            self.control.push_back(Packet::PingReq);
+            self.ping_sent = Some(now);
+            self.last_sent = now;
+        }
+        Ok(())
+    }
+
+    /// When [`Self::tick`] has something to do; `None`: never.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Offline => None,
+            Phase::Connecting(until) => Some(until),
+            Phase::Greeting(_) | Phase::Online => {
+                let greeting = if let Phase::Greeting(until) = self.phase { Some(until) } else { None };
+                let ping = self.options.keepalive().map(|keepalive| self.next_ping(keepalive));
+                [greeting, ping, self.silence_limit()].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// A ping is due when nothing was sent for the keepalive (the broker would drop us, section 3.1.2.10), or
+    /// nothing received for it (the link may be dead though we keep sending into it).
+    fn next_ping(&self, keepalive: Duration) -> Duration {
+        let silent_since = if self.ping_sent.is_some() || self.reading_paused {
+            self.last_sent
+        } else {
+            self.last_sent.min(self.last_received)
+        };
+        silent_since + keepalive
+    }
+
+    /// When an unanswered ping proves the connection dead: half a keepalive after it, unless anything else
+    /// has arrived since, or we do not read.
+    fn silence_limit(&self) -> Option<Duration> {
+        let ping = self.ping_sent?;
+        let keepalive = self.options.keepalive()?;
+        (!self.reading_paused).then(|| ping.max(self.last_received) + keepalive / 2)
+    }
+
+    // ---- output --------------------------------------------------------------------------------------
+
+    /// Moves what may be sent into `sink`, until it is full or there is nothing.
+    pub fn poll(&mut self, sink: &mut impl Sink, now: Duration) {
+        let start = sink.offset();
+        while !sink.is_full() {
+            let Some(packet) = self.control.pop_front() else { break };
+            sink.packet(&packet);
+        }
+        if self.is_connected() && self.control.is_empty() {
+            self.poll_messages(sink);
+            if self.ending == Ending::Closing && self.outbox.is_empty() && !sink.is_full() {
+                sink.packet(&Packet::Disconnect);
+                self.ending = Ending::SaidGoodbye;
+            }
+        }
+        if sink.offset() != start {
+            self.last_sent = now;
+        }
+    }
+
+    /// Sends DISCONNECT though messages are still owed: the time for the farewell is over.
+    pub fn hurry(&mut self, sink: &mut impl Sink) {
+        if self.is_connected() && !self.farewell_sent() {
+            sink.packet(&Packet::Disconnect);
+            self.ending = Ending::SaidGoodbye;
+        }
+    }
+
+    fn poll_messages(&mut self, sink: &mut impl Sink) {
+        let greeting = matches!(self.phase, Phase::Greeting(_));
+        while !sink.is_full() {
+            let pending = &self.pending;
+            match self.outbox.next(sink.offset(), greeting, |id| pending.contains_key(&id)) {
+                Some(Next::Publish { message, id, dup }) => sink.publish(message, id, dup),
+                Some(Next::Release(id)) => sink.packet(&Packet::PubRel(id)),
+                None => break,
+            }
+            self.outbox.sent(sink.offset());
+        }
+    }
+
+    // ---- subscriptions -------------------------------------------------------------------------------
+
+    fn restore_subscriptions(&mut self) {
+        let mut all: Vec<_> = self
+            .subscriptions
+            .iter_mut()
+            .map(|(filter, subscription)| {
+                subscription.restored = true;
+                (subscription.order, filter.clone(), subscription.qos)
+            })
+            .collect();
+        all.sort_unstable_by_key(|(order, ..)| *order);
+        self.send_subscribe(all.into_iter().map(|(_, filter, qos)| (filter, qos)).collect());
+    }
+
+    /// Queues as few SUBSCRIBEs as hold the filters; the number of the last one.
+    fn send_subscribe(&mut self, filters: Vec<(String, QoS)>) -> u16 {
+        if filters.is_empty() {
+            return self.take_mid();
+        }
+        let mut id = 0;
+        let mut rest = filters.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut size = 0;
+            let mut batch = Vec::new();
+            while let Some((filter, _)) = rest.peek()
+                && (batch.is_empty() || size + filter.len() < SUBSCRIBE_BYTES)
+            {
+                size += filter.len() + 3;
+                batch.extend(rest.next());
+            }
+            id = self.free_id();
+            self.pending
+                .insert(id, Pending::Subscribe(batch.iter().map(|(filter, _)| filter.clone()).collect()));
+            self.control.push_back(Packet::Subscribe(id, batch));
+        }
+        id
+    }
+
+    fn free_id(&mut self) -> PacketId {
+        let pending = &self.pending;
+        self.outbox.free_id(|id| pending.contains_key(&id))
+    }
+
+    fn take_mid(&mut self) -> u16 {
+        self.last_mid = if self.last_mid == u16::MAX { 1 } else { self.last_mid + 1 };
+        self.last_mid
+    }
+}
+
+/// The return codes of MQTT 3.1.1 section 3.2.2.3, for the person who has to act.
+pub fn refusal_in_words(code: u8) -> String {
+    match code {
+        1 => "the broker does not speak MQTT 3.1.1".into(),
+        2 => "the broker does not allow this client id: set another one with `client_id` in the section \
+              `broker` of the configuration"
+            .into(),
+        3 => "the broker says that it is not available at the moment".into(),
+        4 => "the broker says that the user name or the password is wrong: see the section `auth` of the \
+              configuration"
+            .into(),
+        5 => "the broker does not allow this client to connect: check user name and password in the section \
+              `auth` of the configuration, and the broker's access rules"
+            .into(),
+        other => format!("the broker refused the connection with the unknown code {other}"),
+    }
+}

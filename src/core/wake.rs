@@ -1,0 +1,174 @@
+//! A descriptor to sleep on: anything that has work for the service writes to it, the service waits in
+//! `poll(2)`, and asyncio can watch it with `add_reader`.
+//!
+//! It is a non-blocking pipe, not an eventfd: Python's `signal.set_wakeup_fd` writes single bytes, which an
+//! eventfd refuses, and with the signal's byte in the same descriptor Ctrl-C ends a wait even when another
+//! thread of the process was the one to receive the signal.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::SigSet;
+use nix::unistd::{pipe, read, write};
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Somebody called [`Wake::notify`] (or wrote to the descriptor).
+    Notified,
+    /// The timeout passed.
+    TimedOut,
+    /// A signal was delivered to this thread; look at it and wait again.
+    Interrupted,
+}
+
+/// A wake-up flag with a file descriptor.
+#[derive(Debug)]
+pub struct Wake {
+    reader: OwnedFd,
+    writer: OwnedFd,
+    /// Set while a byte of ours is in the pipe: a thousand notifications cost one write.
+    signalled: AtomicBool,
+}
+
+impl Wake {
+    /// Opens the pipe.
+    ///
+    /// # Errors
+    /// The operating system's, when the process has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let (reader, writer) = pipe()?;
+        for end in [&reader, &writer] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        }
+        Ok(Self { reader, writer, signalled: AtomicBool::new(false) })
+    }
+
+    /// Wakes whoever waits, now or at their next wait. Any thread may call it.
+    pub fn notify(&self) {
+        if !self.signalled.swap(true, Ordering::SeqCst) {
+            // A full pipe is readable already, which is all we want; nothing else can go wrong here.
+            let _ = write(&self.writer, &[0]);
+        }
+    }
+
+    /// Takes the notification back. Look at the work after this call, not before: what is announced between
+    /// the two is then either seen or announced again.
+    pub fn clear(&self) {
+        let mut sink = [0u8; 64];
+        while matches!(read(&self.reader, &mut sink), Ok(n) if n == sink.len()) {}
+        self.signalled.store(false, Ordering::SeqCst);
+    }
+
+    /// Sleeps until notified, or until `timeout` has passed (`None`: for ever). Does not clear.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Woken> {
+        let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) => Ok(Woken::TimedOut),
+            Ok(_) => Ok(Woken::Notified),
+            Err(Errno::EINTR) => Ok(Woken::Interrupted),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The end that becomes readable: for `poll`, `select`, `add_reader`.
+    pub fn fileno(&self) -> RawFd {
+        self.reader.as_raw_fd()
+    }
+
+    /// The end that `signal.set_wakeup_fd` takes.
+    pub fn signal_fileno(&self) -> RawFd {
+        self.writer.as_raw_fd()
+    }
+}
+
+/// `ppoll` where there is one: a loop is due to the microsecond, and `poll` counts in milliseconds.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> nix::Result<i32> {
+    nix::poll::ppoll(fds, timeout.map(Into::into), None)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> nix::Result<i32> {
+    use nix::poll::PollTimeout;
+    let timeout = timeout.map_or(PollTimeout::NONE, |t| {
+        // Rounded up, so that a wait never ends just before the time it waits for.
+        PollTimeout::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
+    });
+    nix::poll::poll(fds, timeout)
+}
+
+/// Keeps signals away from the calling thread and from the threads it starts, so that they reach Python's.
+pub fn block_signals() {
+    // Cannot fail for a full set; and a thread that then does get signals would still run.
+    let _ = SigSet::all().thread_block();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_notification_from_another_thread_ends_the_wait() {
+        let wake = Arc::new(Wake::new().unwrap());
+        let other = Arc::clone(&wake);
+        let thread = std::thread::spawn(move || other.notify());
+        assert_eq!(wake.wait(Some(Duration::from_secs(30))).unwrap(), Woken::Notified);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_thousand_notifications_are_one_and_clear_takes_them_all() {
+        let wake = Wake::new().unwrap();
+        for _ in 0..1000 {
+            wake.notify();
+        }
+        wake.clear();
+        assert_eq!(wake.wait(Some(Duration::ZERO)).unwrap(), Woken::TimedOut);
+        wake.notify();
+        assert_eq!(wake.wait(Some(Duration::ZERO)).unwrap(), Woken::Notified);
+    }
+
+    #[test]
+    fn bytes_written_by_a_signal_handler_are_cleared_too() {
+        let wake = Wake::new().unwrap();
+        for _ in 0..500 {
+            write(&wake.writer, &[2]).unwrap();
+        }
+        assert_eq!(wake.wait(None).unwrap(), Woken::Notified);
+        wake.clear();
+        assert_eq!(wake.wait(Some(Duration::ZERO)).unwrap(), Woken::TimedOut);
+    }
+
+    #[test]
+    fn nothing_announced_between_clear_and_wait_is_missed() {
+        let wake = Arc::new(Wake::new().unwrap());
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let thread = {
+            let (wake, count) = (Arc::clone(&wake), Arc::clone(&count));
+            std::thread::spawn(move || {
+                for _ in 0..20_000 {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    wake.notify();
+                }
+            })
+        };
+        let mut seen = 0;
+        while seen < 20_000 {
+            assert_eq!(wake.wait(Some(Duration::from_secs(30))).unwrap(), Woken::Notified);
+            wake.clear();
+            seen = count.load(Ordering::SeqCst);
+        }
+        thread.join().unwrap();
+    }
+}

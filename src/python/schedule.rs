@@ -1,0 +1,76 @@
+//! [`crate::core::schedule`] for Python.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use crate::core::clock::{Clock, MonotonicClock};
+use crate::core::schedule::Timer as CoreTimer;
+
+fn now() -> Duration {
+    MonotonicClock.now()
+}
+
+/// When a loop is due: on a grid of `interval_us` microseconds, by the monotonic clock. Starts stopped.
+#[pyclass(frozen, module = "miqro._native")]
+pub struct Timer {
+    inner: Mutex<CoreTimer>,
+}
+
+impl Timer {
+    fn inner(&self) -> MutexGuard<'_, CoreTimer> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Timer {
+    #[new]
+    fn new(interval_us: u64) -> Self {
+        Self { inner: Mutex::new(CoreTimer::new(Duration::from_micros(interval_us))) }
+    }
+
+    /// Changes the interval, counted from the last time the timer was due.
+    fn set_interval(&self, interval_us: u64) {
+        self.inner().set_interval(Duration::from_micros(interval_us));
+    }
+
+    /// Starts a new grid: due at once, or after one interval if `delayed`.
+    fn start(&self, delayed: bool) {
+        self.inner().start(now(), delayed);
+    }
+
+    /// Starts a new grid: due in `seconds`, at once if that is negative.
+    fn start_in(&self, seconds: f64) {
+        self.inner().start_at(now() + Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO));
+    }
+
+    /// Not due any more.
+    fn stop(&self) {
+        self.inner().stop();
+    }
+
+    /// Seconds until it is due, zero or less if it is; None while stopped.
+    fn remaining(&self) -> Option<f64> {
+        let due = self.inner().next_due()?;
+        let now = now();
+        Some(due.as_secs_f64() - now.as_secs_f64())
+    }
+
+    /// Whether it is due; if so, the next time is set: a call begins.
+    fn take_due(&self) -> bool {
+        let mut timer = self.inner();
+        let now = now();
+        let due = timer.is_due(now);
+        if due {
+            timer.called(now);
+        }
+        due
+    }
+
+    /// The call has failed: the next one waits a second at least, then is back on the grid.
+    fn failed(&self) {
+        self.inner().failed(now());
+    }
+}
