@@ -80,7 +80,7 @@ class State(MutableMapping["Any", "Any"]):
         return True
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._file}: {len(self._data)} keys>"
+        return f"<{type(self).__name__} of {self.service.SERVICE_NAME}: {len(self._data)} keys>"
 
     def set_path(self, *keys: Any, value: Any = _UNSET) -> None:
         """Sets a value deep inside the state, making the mappings on the way.

@@ -22,7 +22,7 @@ use crate::core::config::{Auth, Broker, Section, Setting, Tls, nearest};
 ///     ConfigError: An unknown key or a wrong value. Its arguments are the sentence, the key, and whether the key
 ///         itself is wrong.
 #[pyfunction]
-#[pyo3(signature = (section: "dict[object, object]", tls = false) -> "dict[str, typing.Any]")]
+#[pyo3(signature = (section: "dict[typing.Any, typing.Any]", tls = false) -> "dict[str, typing.Any]")]
 pub(super) fn check_broker<'py>(section: &Bound<'py, PyDict>, tls: bool) -> PyResult<Bound<'py, PyAny>> {
     let mut broker = Broker::read(section_of(section)?)?;
     broker.port = Some(broker.port_or_default(tls));
@@ -31,14 +31,14 @@ pub(super) fn check_broker<'py>(section: &Bound<'py, PyDict>, tls: bool) -> PyRe
 
 /// Checks the section `auth` of a configuration; see `check_broker`.
 #[pyfunction]
-#[pyo3(signature = (section: "dict[object, object]") -> "dict[str, typing.Any]")]
+#[pyo3(signature = (section: "dict[typing.Any, typing.Any]") -> "dict[str, typing.Any]")]
 pub(super) fn check_auth<'py>(section: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
     to_dict(section.py(), &Auth::read(section_of(section)?)?)
 }
 
 /// Checks the section `tls` of a configuration; see `check_broker`.
 #[pyfunction]
-#[pyo3(signature = (section: "dict[object, object]") -> "dict[str, typing.Any]")]
+#[pyo3(signature = (section: "dict[typing.Any, typing.Any]") -> "dict[str, typing.Any]")]
 pub(super) fn check_tls<'py>(section: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
     to_dict(section.py(), &Tls::read(section_of(section)?)?)
 }
