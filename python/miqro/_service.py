@@ -356,9 +356,10 @@ class Service:
         self.__dispatcher.sync_routes(force=True)
         filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
-        _connection.subscribe(self, client, filters)
-        self.mqtt_client.publish(self.willtopic, "1", retain=True)
-        self._publish_ha_discovery()
+        with _connection.greeting(client):
+            _connection.subscribe(self, client, filters)
+            self.mqtt_client.publish(self.willtopic, "1", retain=True)
+            self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:
         self.is_connected = False
