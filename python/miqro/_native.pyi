@@ -15,14 +15,22 @@ __all__ = [
     "PublishInfo",
     "Router",
     "Session",
+    "StateFile",
     "Timer",
     "Wake",
+    "YamlDocument",
     "__version__",
+    "check_auth",
+    "check_broker",
+    "check_tls",
     "check_topic",
     "json_dumps",
     "json_key",
+    "nearest_name",
     "payload",
     "payload_text",
+    "yaml_dump",
+    "yaml_load",
 ]
 DEBUG_BUILD: Final[bool]
 
@@ -463,6 +471,66 @@ class Session:
         """
 
 @final
+class StateFile:
+    """
+    A file that is replaced as a whole, atomically and durably.
+
+    Args:
+        path: The file. Nothing is touched yet.
+    """
+
+    def __new__(cls, /, path: str) -> StateFile: ...
+    def lock(self, /) -> int | None:
+        """
+        Takes the advisory lock of the file, which is held until this object is gone.
+
+        Returns:
+            None where this process has it or no lock can be had; else the number of the process that has it, 0 where
+            that is not known.
+        """
+
+    def make_folder(self, /) -> None:
+        """
+        Makes the folder of the file where it is missing.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+
+    def read(self, /) -> bytes | None:
+        """
+        Reads the file.
+
+        Returns:
+            The content, or None where there is no file. Of a file over the limit of C57, just over 16 MiB.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+
+    def set_aside(self, /) -> str:
+        """
+        Moves the file to the same name with ".broken" added.
+
+        Returns:
+            The new name.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+
+    def write(self, /, text: str) -> None:
+        """
+        Replaces the content of the file, and returns when it is on the disk.
+
+        Args:
+            text: The new content.
+
+        Raises:
+            OSError: It cannot be written. The old content is still there.
+        """
+
+@final
 class Timer:
     """
     When a loop is due: on a grid of `interval_us` microseconds, by the monotonic clock. Starts stopped.
@@ -546,6 +614,60 @@ class Wake:
             Whether it was notified. Signal handlers of Python run meanwhile, and what they raise is raised.
         """
 
+@final
+class YamlDocument:
+    """
+    A YAML document: its value as Python objects, and where each of them stands in the text.
+    """
+
+    def key_mark(self, /, path: tuple[object, ...]) -> tuple[int, int] | None:
+        """
+        Where the key at the end of a path stands in the text; else as `mark`.
+        """
+
+    def mark(self, /, path: tuple[object, ...]) -> tuple[int, int] | None:
+        """
+        Where the value at a path stands in the text.
+
+        Args:
+            path: The keys and list positions that lead from the root to the value; () is the root.
+
+        Returns:
+            Line and column, counted from 1, or None where the path leads nowhere.
+        """
+
+    @property
+    def value(self, /) -> Any:
+        """
+        The document as live Python objects, the same that PyYAML's FullLoader gives; None for an empty text.
+        """
+
+def check_auth(section: dict[typing.Any, typing.Any]) -> dict[str, typing.Any]:
+    """
+    Checks the section `auth` of a configuration; see `check_broker`.
+    """
+
+def check_broker(section: dict[typing.Any, typing.Any], tls: bool = False) -> dict[str, typing.Any]:
+    """
+    Checks the section `broker` of a configuration.
+
+    Args:
+        section: The section as it was loaded.
+        tls: Whether there is TLS: it decides the default port.
+
+    Returns:
+        The section with every key set, defaults included.
+
+    Raises:
+        ConfigError: An unknown key or a wrong value. Its arguments are the sentence, the key, and whether the key
+            itself is wrong.
+    """
+
+def check_tls(section: dict[typing.Any, typing.Any]) -> dict[str, typing.Any]:
+    """
+    Checks the section `tls` of a configuration; see `check_broker`.
+    """
+
 def check_topic(topic: str) -> None:
     """
     Check that a topic may be published to.
@@ -592,6 +714,11 @@ def json_key(key: object) -> str:
         TypeError: For a key of any other type.
     """
 
+def nearest_name(name: str, known: Sequence[str]) -> str | None:
+    """
+    The known name that a mistyped one is nearest to, or None where none is near.
+    """
+
 def payload(message: object, payload_on: object, payload_off: object, precision: int | None) -> str | bytes:
     """
     The payload that a scalar is published as.
@@ -621,4 +748,35 @@ def payload_text(data: bytes) -> str:
 
     Returns:
         The text, malformed bytes replaced by U+FFFD, without white space at its ends.
+    """
+
+def yaml_dump(obj: object) -> str:
+    """
+    Writes an object as `yaml.dump` does.
+
+    Args:
+        obj: None, bool, int, float, complex, str, bytes, date, datetime, list, tuple, dict, set, and their
+            subclasses, which are written as the plain type.
+
+    Returns:
+        The text. `yaml_load` and PyYAML read the same object from it.
+
+    Raises:
+        TypeError: A value could not be read back: an Enum, another object, nesting over 100 levels, more than
+            16 MiB of text. The text names the path to it.
+    """
+
+def yaml_load(data: bytes, name: str) -> YamlDocument:
+    """
+    Reads a YAML document as PyYAML's FullLoader does.
+
+    Args:
+        data: The text, in UTF-8, or in UTF-16 with a byte order mark.
+        name: The file as the user knows it, for error texts.
+
+    Returns:
+        The document.
+
+    Raises:
+        ConfigError: The text is refused. The error says `file:line:column: what, and what to do`.
     """
