@@ -87,6 +87,8 @@ class Routes:
     def __init__(self) -> None:
         self.router = Router()
         self.targets: dict[int, Target] = {}
+        #: Counts the changes: what was routed before one has to be routed again.
+        self.version = 0
         self._known: list[tuple[str, Handler]] = []
         self._ids: list[int] = []
 
@@ -100,6 +102,7 @@ class Routes:
         wanted = list(handlers)
         if wanted == self._known:
             return
+        self.version += 1
         common = 0
         while common < min(len(wanted), len(self._known)) and wanted[common] == self._known[common]:
             common += 1

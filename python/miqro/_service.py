@@ -98,6 +98,7 @@ class Service:
     last_message_received_at: datetime | None = None
 
     __stop = False
+    __loops_took = 0.0
     __wake: Wake
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -198,16 +199,16 @@ class Service:
         if outermost:
             self.__dispatcher.thread = get_ident()
         try:
-            timeout = self.__due_in()
+            patience = self.__due_in()
+            if patience is not None and patience <= 0:
+                # Loops that are always due leave the messages, of which one is always handled, as much time as
+                # they took themselves.
+                patience = self.__loops_took
             more = False
-            if timeout is None or timeout > 0:
-                if getattr(self._drain_incoming, "__func__", None) is Service._drain_incoming:
-                    more = self.__dispatcher.drain(None if timeout is None else monotonic() + timeout)
-                else:
-                    self._drain_incoming()
+            if getattr(self._drain_incoming, "__func__", None) is Service._drain_incoming:
+                more = self.__dispatcher.drain(None if patience is None else monotonic() + patience)
             else:
-                # A loop is due; one turn for the messages first, so that a loop without pause starves none.
-                self.__dispatcher.drain(0.0)
+                self._drain_incoming()
             timeout = self.__run_loops()
             if not more and not self.stop:
                 self.__wait(timeout, limit)
@@ -238,6 +239,7 @@ class Service:
                 self.__wake.clear()
         finally:
             self.__dispatcher.looked()
+            self.__dispatcher.idle = False
 
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
@@ -284,6 +286,7 @@ class Service:
 
     def __run_loops(self) -> float | None:
         """Calls the loops that are due; seconds until the next one is."""
+        began = monotonic()
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -292,6 +295,7 @@ class Service:
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
+        self.__loops_took = monotonic() - began
         return self.__due_in()
 
     def _update_online_status(self, _: object = None) -> None:
@@ -347,7 +351,7 @@ class Service:
             self.log.debug("the broker refused the connection with code %s", rc)
             return
         self.is_connected = True
-        self.__dispatcher.sync_routes(force=True)
+        self.__dispatcher.sync_routes()
         filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
         _connection.subscribe(self, client, filters)
@@ -387,8 +391,8 @@ class Service:
         target(handler, topic_filter)
         Router().add(topic_filter, False)
         handlers.append((topic, handler))
+        self.__dispatcher.handlers_changed = True
         if self.is_connected:
-            self.__dispatcher.sync_routes()
             self.log.info("Subscribing to %s", topic_filter)
             _connection.subscribe(self, self.mqtt_client, [topic_filter])
 
