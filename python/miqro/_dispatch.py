@@ -99,7 +99,8 @@ class Dispatcher:
         if self.handlers_changed or made_of != self._routed or _overridden(service, "_all_handlers"):
             self.handlers_changed = False
             self._routed = made_of
-            self.routes.sync(service._all_handlers(), self._unusable)
+            of_class = (*service.CLASS_MQTT_GLOBAL_HANDLERS, *service.CLASS_MQTT_HANDLERS)
+            self.routes.sync(service._all_handlers(), [fn for _, fn in of_class], self._unusable)
 
     def _unusable(self, text: str) -> None:
         self._service.log.error("%s", text)

@@ -71,6 +71,9 @@ class Service:
     CLASS_MQTT_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
     CLASS_MQTT_GLOBAL_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
 
+    #: The lists above as they stand in the body of a class: see `collect`.
+    _miqro_spelled_out: ClassVar[dict[str, list[Any]]] = {}
+
     LOOPS: list[Loop] | None = None
     ha_devices: list[ha_sensors.Device] = []  # noqa: RUF012 - each instance gets a list of its own
     ha_entities: list[ha_sensors.EntityWithoutStateTopic] = []  # noqa: RUF012 - as above
