@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
 
+#: What messages get of each step at least when a loop is always due, in seconds.
+MESSAGE_SECONDS = 0.001
+#: By this name the handler is known that a service gives the root logger.
+LOG_HANDLER = "miqro"
+
 #: What `publish` returns for a value that is not sent because it has not changed.
 _UNCHANGED = PublishInfo()
 
@@ -101,7 +106,6 @@ class Service:
     last_message_received_at: datetime | None = None
 
     __stop = False
-    __loops_took = 0.0
     __wake: Wake
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -120,8 +124,9 @@ class Service:
         self._read_config(add_config_file_path)
 
         self.last_key_values = LastKeyValues()
-        self.ha_devices = []
-        self.ha_entities = []
+        # A service may have made some before it calls this.
+        self.ha_devices = list(self.__dict__.get("ha_devices", ()))
+        self.ha_entities = list(self.__dict__.get("ha_entities", ()))
         self.enabled = True
         self.mqtt_handlers = list(self.CLASS_MQTT_HANDLERS)
         self.mqtt_handlers.append(("enabled", self._on_enable))
@@ -202,19 +207,17 @@ class Service:
         if outermost:
             self.__dispatcher.thread = get_ident()
         try:
-            patience = self.__due_in()
-            if patience is not None and patience <= 0:
-                # Loops that are always due leave the messages, of which one is always handled, as much time as
-                # they took themselves.
-                patience = self.__loops_took
-            more = False
-            if getattr(self._drain_incoming, "__func__", None) is Service._drain_incoming:
-                more = self.__dispatcher.drain(None if patience is None else monotonic() + patience)
-            else:
+            self.__run_loops()
+            due_in = self.__due_in()
+            if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+                more = False
                 self._drain_incoming()
-            timeout = self.__run_loops()
+            elif due_in is None:
+                more = self.__dispatcher.drain()
+            else:
+                more = self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
             if not more and not self.stop:
-                self.__wait(timeout, limit)
+                self.__wait(self.__due_in(), limit)
         finally:
             if outermost:
                 self.__dispatcher.thread = None
@@ -287,9 +290,8 @@ class Service:
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> float | None:
-        """Calls the loops that are due; seconds until the next one is."""
-        began = monotonic()
+    def __run_loops(self) -> None:
+        """Calls the loops that are due."""
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -298,8 +300,6 @@ class Service:
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
-        self.__loops_took = monotonic() - began
-        return self.__due_in()
 
     def _update_online_status(self, _: object = None) -> None:
         # While there is no connection nothing is published: the connect will say it.
@@ -332,10 +332,13 @@ class Service:
         import logging
 
         root = logging.getLogger()
-        if not root.hasHandlers():
+        if not root.handlers:
             handler = logging.StreamHandler()
+            handler.set_name(LOG_HANDLER)
             handler.setFormatter(logging.Formatter("%(asctime)s  %(name)s  %(levelname)s \t%(message)s"))
             root.addHandler(handler)
+        if root.handlers[0].name == LOG_HANDLER:
+            # A program that has set logging up itself keeps its level.
             root.setLevel(log_level)
         self.log = logging.getLogger(self.SERVICE_NAME + ".main")
         self.mqtt_log = logging.getLogger(self.SERVICE_NAME + ".mqtt")
@@ -447,7 +450,11 @@ class Service:
         """
         on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
         if not isinstance(ext, str):
-            entity, ext = ext, ext.publish_postfix
+            entity = ext
+            try:
+                ext = entity.publish_postfix
+            except TypeError as error:
+                return self.__refused(str(error), mqtt.MQTT_ERR_INVAL)
             if isinstance(message, bool):
                 own = entity.state_payload(message)
                 message = message if own is None else own
