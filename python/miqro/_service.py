@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from threading import get_ident
+from threading import RLock, get_ident
 from time import monotonic
 
 from . import _connection, mqtt
@@ -116,6 +116,7 @@ class Service:
         self._read_config(add_config_file_path)
 
         self.last_key_values = LastKeyValues()
+        self.__sending = RLock()
         self.ha_devices = []
         self.ha_entities = []
         self.enabled = True
@@ -439,11 +440,14 @@ class Service:
             library: what that returned. What cannot be sent is logged and counted, not raised.
         """
         on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
+        precision: int | None = self.JSON_FLOAT_PRECISION
         if not isinstance(ext, str):
             entity, ext = ext, ext.publish_postfix
-            if isinstance(message, bool):
-                own = entity.state_payload(message)
-                message = message if own is None else own
+            own_on, own_off = entity.state_payload(True), entity.state_payload(False)
+            on = on if own_on is None else own_on
+            off = off if own_off is None else own_off
+        if isinstance(message, float) and self.__rounds_by_itself():
+            message, precision = self._round_floats(message), None
         if isinstance(message, str):
             payload: Any = message
         elif isinstance(message, (dict, list, tuple)):
@@ -452,7 +456,7 @@ class Service:
             )
         else:
             try:
-                payload = to_payload(message, on, off, self.JSON_FLOAT_PRECISION)
+                payload = to_payload(message, on, off, precision)
             except TypeError as error:
                 if _is_mapping(message):
                     return self.publish_json(
@@ -460,37 +464,39 @@ class Service:
                     )
                 return self.__refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
         topic = ext if global_ else self.data_topic_prefix + ext
-        dedup = isinstance(only_if_changed, timedelta) or bool(only_if_changed)
-        if dedup and self.last_key_values.unchanged(
-            topic,
-            payload,
-            only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None,
-        ):
-            self.log.debug("%s not changed, not publishing.", topic)
-            return _UNCHANGED
-        if self.log.isEnabledFor(10):
-            self.log.debug("MQTT publish: %s: %s", topic, payload)
-        return self.__send(topic, payload, retain, qos, dedup)
-
-    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int, dedup: bool) -> Any:
+        max_age = only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None
+        dedup = max_age is not None or bool(only_if_changed)
         try:
             # The engine checks by itself; another client may not.
             check_topic(topic)
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
+            if not dedup and topic not in self.last_key_values:
+                return self.__send(topic, payload, retain, qos)
+            # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
+            with self.__sending:
+                if dedup and self.last_key_values.unchanged(topic, payload, max_age):
+                    self.log.debug("%s not changed, not publishing.", topic)
+                    return _UNCHANGED
+                info = self.__send(topic, payload, retain, qos)
+                if getattr(info, "rc", 0) == 0:
+                    note = self.last_key_values.note if dedup else self.last_key_values.note_if_tracked
+                    note(topic, payload, info)
+                return info
         except ValueError as error:
             return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
+
+    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int) -> Any:
+        if self.log.isEnabledFor(10):
+            self.log.debug("MQTT publish: %s: %s", topic, payload)
+        try:
+            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
+        except ValueError:
+            raise
         except Exception as error:  # another client may raise anything; the service goes on
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
             self.note_failure(f"publishing on {topic!r} failed: {error}")
             return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        rc = getattr(info, "rc", 0)
-        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
-            return self.__refused(f"publishing on {topic!r}: the queue is full", rc, info)
-        if rc == 0:
-            if dedup:
-                self.last_key_values.note(topic, payload)
-            else:
-                self.last_key_values.note_if_tracked(topic, payload)
+        if getattr(info, "rc", 0) == mqtt.MQTT_ERR_QUEUE_SIZE:
+            return self.__refused(f"publishing on {topic!r}: the queue is full", info.rc, info)
         return info
 
     def __refused(self, text: str, rc: int, info: object = None) -> Any:
@@ -513,10 +519,10 @@ class Service:
             TypeError: The object cannot be said in JSON.
             ValueError: It contains itself.
         """
-        if getattr(self._round_floats, "__func__", None) is Service._round_floats:
-            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
-        else:
+        if self.__rounds_by_itself():
             text = json_dumps(self._round_floats(message_json), None, True)
+        else:
+            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
         return self.publish(
             ext, text, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
         )
@@ -553,6 +559,9 @@ class Service:
             else:
                 infos.append(self.publish(topic, value, **how))
         return infos
+
+    def __rounds_by_itself(self) -> bool:
+        return getattr(self._round_floats, "__func__", None) is not Service._round_floats
 
     def _round_floats(self, o: object) -> object:
         if isinstance(o, float):
