@@ -18,7 +18,7 @@ from ._state import State
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any, ClassVar
 
@@ -84,9 +84,6 @@ class Service:
     mqtt_client: Any
     mqtt_handlers: list[tuple[str, Handler]]
     mqtt_global_handlers: list[tuple[str, Handler]]
-    #: The payloads last sent on the topics that are deduplicated. Popping a topic, or clearing it, makes the
-    #: next unchanged value go out.
-    last_key_values: LastKeyValues
     state: Any = None
     enabled: bool = True
     is_connected: bool = False
@@ -115,7 +112,7 @@ class Service:
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
-        self.last_key_values = LastKeyValues()
+        self.__last = LastKeyValues()
         self.__sending = RLock()
         self.ha_devices = []
         self.ha_entities = []
@@ -414,6 +411,21 @@ class Service:
 
     # ---- messages out --------------------------------------------------------------------------------
 
+    @property
+    def last_key_values(self) -> LastKeyValues:
+        """The payloads last sent on the topics that are deduplicated, a live mapping.
+
+        Popping a topic, or clearing it, makes the next unchanged value go out. Assigning a dict, as services of
+        1.x did to clear it, replaces the content.
+        """
+        return self.__last
+
+    @last_key_values.setter
+    def last_key_values(self, values: Mapping[str, str | bytes]) -> None:
+        self.__last.clear()
+        for topic, payload in values.items():
+            self.__last[topic] = payload
+
     def publish(
         self,
         ext: str | ha_sensors.EntityWithoutStateTopic,
@@ -439,7 +451,8 @@ class Service:
             What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
             library: what that returned. What cannot be sent is logged and counted, not raised.
         """
-        on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
+        on: object = self.PAYLOAD_ON
+        off: object = self.PAYLOAD_OFF
         precision: int | None = self.JSON_FLOAT_PRECISION
         if not isinstance(ext, str):
             entity, ext = ext, ext.publish_postfix
@@ -469,16 +482,16 @@ class Service:
         try:
             # The engine checks by itself; another client may not.
             check_topic(topic)
-            if not dedup and topic not in self.last_key_values:
+            if not dedup and topic not in self.__last:
                 return self.__send(topic, payload, retain, qos)
             # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
             with self.__sending:
-                if dedup and self.last_key_values.unchanged(topic, payload, max_age):
+                if dedup and self.__last.unchanged(topic, payload, max_age):
                     self.log.debug("%s not changed, not publishing.", topic)
                     return _UNCHANGED
                 info = self.__send(topic, payload, retain, qos)
                 if getattr(info, "rc", 0) == 0:
-                    note = self.last_key_values.note if dedup else self.last_key_values.note_if_tracked
+                    note = self.__last.note if dedup else self.__last.note_if_tracked
                     note(topic, payload, info)
                 return info
         except ValueError as error:
