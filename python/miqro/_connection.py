@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import mqtt
 from ._handlers import takes
+from ._native import check_auth, check_broker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,30 +25,8 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
     Raises:
         ConfigError: A setting cannot be used.
     """
-
-    def check_broker(s):
-        return {
-            "host": "localhost",
-            "port": 1883,
-            "keepalive": 60,
-            "bind_address": None,
-            "bind_port": None,
-            "client_id": None,
-            "clean_session": None,
-            "max_queued_messages": 10000,
-            "max_queued_bytes": 16 << 20,
-            "reconnect_delay_min": 0.5,
-            "reconnect_delay_max": 60,
-            "protocol": "3.1.1",
-            "transport": "tcp",
-            "durable": False,
-            **s,
-        }
-
-    check_auth = dict
-
     section = service.config.get("broker") or {}
-    broker = check_broker(section)
+    broker = check_broker(section, service.config.get("tls") is not None)
     clean = service.CLEAN_SESSION if broker["clean_session"] is None else broker["clean_session"]
     client_id = broker["client_id"] or service.SERVICE_NAME
     client = cls(client_id) if clean else cls(client_id, clean_session=False)
@@ -148,22 +127,13 @@ def read_config(service: Service, path: Any, log_level: int | str | None) -> Non
     found = find_and_read(path, service.CONFIG_FILE_PATHS)
     if log_level is None and found.log_level is not None:
         service._prepare_logger(found.log_level)
-    for warning in found.warnings:
-        service.log.warning("%s", warning)
     service.log.debug("Using configuration file at %s", found.path)
     service.config = found.config
     service.service_config = found.service_section(service.SERVICE_NAME)
-    prefix = service.service_config.get("data_topic") or f"service/{service.SERVICE_NAME}/"
-    if not prefix.endswith("/"):
-        service.log.warning(
-            "%s: `data_topic: %s` of the service %s does not end in a slash: its topics will be like %s",
-            found.path,
-            prefix,
-            service.SERVICE_NAME,
-            prefix + "online",
-        )
-    service.data_topic_prefix = prefix
-    service.willtopic = prefix + "online"
+    service.data_topic_prefix = found.data_topic_prefix(service.SERVICE_NAME)
+    service.willtopic = service.data_topic_prefix + "online"
+    for warning in found.warnings:
+        service.log.warning("%s", warning)
 
 
 def tls_arguments(section: dict[str, Any]) -> dict[str, Any]:

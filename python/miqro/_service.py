@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
 
+#: What messages get of each step at least when a loop is always due, in seconds.
+MESSAGE_SECONDS = 0.001
+#: By this name the handler is known that a service gives the root logger.
+LOG_HANDLER = "miqro"
+
 #: What `publish` returns for a value that is not sent because it has not changed.
 _UNCHANGED = PublishInfo()
 
@@ -114,8 +119,9 @@ class Service:
 
         self.__last = LastKeyValues()
         self.__sending = RLock()
-        self.ha_devices = []
-        self.ha_entities = []
+        # A service may have made some before it calls this.
+        self.ha_devices = list(self.__dict__.get("ha_devices", ()))
+        self.ha_entities = list(self.__dict__.get("ha_entities", ()))
         self.enabled = True
         self.mqtt_handlers = list(self.CLASS_MQTT_HANDLERS)
         self.mqtt_handlers.append(("enabled", self._on_enable))
@@ -196,19 +202,17 @@ class Service:
         if outermost:
             self.__dispatcher.thread = get_ident()
         try:
-            timeout = self.__due_in()
-            more = False
-            if timeout is None or timeout > 0:
-                if getattr(self._drain_incoming, "__func__", None) is Service._drain_incoming:
-                    more = self.__dispatcher.drain(None if timeout is None else monotonic() + timeout)
-                else:
-                    self._drain_incoming()
+            self.__run_loops()
+            due_in = self.__due_in()
+            if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+                more = False
+                self._drain_incoming()
+            elif due_in is None:
+                more = self.__dispatcher.drain()
             else:
-                # A loop is due; one turn for the messages first, so that a loop without pause starves none.
-                self.__dispatcher.drain(0.0)
-            timeout = self.__run_loops()
+                more = self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
             if not more and not self.stop:
-                self.__wait(timeout, limit)
+                self.__wait(self.__due_in(), limit)
         finally:
             if outermost:
                 self.__dispatcher.thread = None
@@ -280,8 +284,8 @@ class Service:
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> float | None:
-        """Calls the loops that are due; seconds until the next one is."""
+    def __run_loops(self) -> None:
+        """Calls the loops that are due."""
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -290,7 +294,6 @@ class Service:
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
-        return self.__due_in()
 
     def _update_online_status(self, _: object = None) -> None:
         # While there is no connection nothing is published: the connect will say it.
@@ -323,10 +326,13 @@ class Service:
         import logging
 
         root = logging.getLogger()
-        if not root.hasHandlers():
+        if not root.handlers:
             handler = logging.StreamHandler()
+            handler.set_name(LOG_HANDLER)
             handler.setFormatter(logging.Formatter("%(asctime)s  %(name)s  %(levelname)s \t%(message)s"))
             root.addHandler(handler)
+        if root.handlers[0].name == LOG_HANDLER:
+            # A program that has set logging up itself keeps its level.
             root.setLevel(log_level)
         self.log = logging.getLogger(self.SERVICE_NAME + ".main")
         self.mqtt_log = logging.getLogger(self.SERVICE_NAME + ".mqtt")
@@ -455,7 +461,11 @@ class Service:
         off: object = self.PAYLOAD_OFF
         precision: int | None = self.JSON_FLOAT_PRECISION
         if not isinstance(ext, str):
-            entity, ext = ext, ext.publish_postfix
+            entity = ext
+            try:
+                ext = entity.publish_postfix
+            except TypeError as error:
+                return self.__refused(str(error), mqtt.MQTT_ERR_INVAL)
             own_on, own_off = entity.state_payload(True), entity.state_payload(False)
             on = on if own_on is None else own_on
             off = off if own_off is None else own_off
