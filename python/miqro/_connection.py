@@ -35,7 +35,6 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
         _refuse_what_is_not_there(broker)
         client._join_service(wake, service.MAX_INCOMING_QUEUE)
         client._problem = service.note_failure
-        client._forget = lambda topics: _forget(service, topics)
         client._configure(
             **{
                 key: broker[key]
@@ -80,15 +79,6 @@ def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
                 f"`{key}: {broker[key]}` in the section `broker` is not in this version of miqro yet, which knows "
                 f"`{key}: {str(only).lower()}` only: remove the setting"
             )
-
-
-def _forget(service: Service, topics: Any) -> None:
-    """Messages on these topics were dropped, so they do not count as last sent (C35)."""
-    if topics is None:
-        service.last_key_values.clear()
-    else:
-        for topic in topics:
-            service.last_key_values.pop(topic, None)
 
 
 class greeting:  # noqa: N801 - used like a function

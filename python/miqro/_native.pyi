@@ -206,14 +206,24 @@ class LastKeyValues:
         The tracked topics: a list, made when it is asked for.
         """
 
-    def note(self, /, topic: str, payload: str | bytes) -> None:
+    def note(self, /, topic: str, payload: str | bytes, info: object = None) -> None:
         """
         Remember a message as the last one sent on its topic, which is tracked from now on.
+
+        Args:
+            topic: The full topic.
+            payload: The payload.
+            info: What `Session.publish` returned: should the message be dropped after all, it does not count as sent.
         """
 
-    def note_if_tracked(self, /, topic: str, payload: str | bytes) -> bool:
+    def note_if_tracked(self, /, topic: str, payload: str | bytes, info: object = None) -> bool:
         """
         Remember a message that was sent without `only_if_changed`, if its topic is tracked.
+
+        Args:
+            topic: The full topic.
+            payload: The payload.
+            info: As for `note`.
 
         Returns:
             Whether it is.

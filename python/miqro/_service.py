@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from threading import get_ident
+from threading import RLock, get_ident
 from time import monotonic
 
 from . import _connection, mqtt
@@ -18,7 +18,7 @@ from ._state import State
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any, ClassVar
 
@@ -92,9 +92,6 @@ class Service:
     mqtt_client: Any
     mqtt_handlers: list[tuple[str, Handler]]
     mqtt_global_handlers: list[tuple[str, Handler]]
-    #: The payloads last sent on the topics that are deduplicated. Popping a topic, or clearing it, makes the
-    #: next unchanged value go out.
-    last_key_values: LastKeyValues
     state: Any = None
     enabled: bool = True
     is_connected: bool = False
@@ -123,7 +120,8 @@ class Service:
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
-        self.last_key_values = LastKeyValues()
+        self.__last = LastKeyValues()
+        self.__sending = RLock()
         # A service may have made some before it calls this.
         self.ha_devices = list(self.__dict__.get("ha_devices", ()))
         self.ha_entities = list(self.__dict__.get("ha_entities", ()))
@@ -424,6 +422,21 @@ class Service:
 
     # ---- messages out --------------------------------------------------------------------------------
 
+    @property
+    def last_key_values(self) -> LastKeyValues:
+        """The payloads last sent on the topics that are deduplicated, a live mapping.
+
+        Popping a topic, or clearing it, makes the next unchanged value go out. Assigning a dict, as services of
+        1.x did to clear it, replaces the content.
+        """
+        return self.__last
+
+    @last_key_values.setter
+    def last_key_values(self, values: Mapping[str, str | bytes]) -> None:
+        self.__last.clear()
+        for topic, payload in values.items():
+            self.__last[topic] = payload
+
     def publish(
         self,
         ext: str | ha_sensors.EntityWithoutStateTopic,
@@ -449,16 +462,20 @@ class Service:
             What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
             library: what that returned. What cannot be sent is logged and counted, not raised.
         """
-        on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
+        on: object = self.PAYLOAD_ON
+        off: object = self.PAYLOAD_OFF
+        precision: int | None = self.JSON_FLOAT_PRECISION
         if not isinstance(ext, str):
             entity = ext
             try:
                 ext = entity.publish_postfix
             except TypeError as error:
                 return self.__refused(str(error), mqtt.MQTT_ERR_INVAL)
-            if isinstance(message, bool):
-                own = entity.state_payload(message)
-                message = message if own is None else own
+            own_on, own_off = entity.state_payload(True), entity.state_payload(False)
+            on = on if own_on is None else own_on
+            off = off if own_off is None else own_off
+        if isinstance(message, float) and self.__rounds_by_itself():
+            message, precision = self._round_floats(message), None
         if isinstance(message, str):
             payload: Any = message
         elif isinstance(message, (dict, list, tuple)):
@@ -467,7 +484,7 @@ class Service:
             )
         else:
             try:
-                payload = to_payload(message, on, off, self.JSON_FLOAT_PRECISION)
+                payload = to_payload(message, on, off, precision)
             except TypeError as error:
                 if _is_mapping(message):
                     return self.publish_json(
@@ -475,37 +492,39 @@ class Service:
                     )
                 return self.__refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
         topic = ext if global_ else self.data_topic_prefix + ext
-        dedup = isinstance(only_if_changed, timedelta) or bool(only_if_changed)
-        if dedup and self.last_key_values.unchanged(
-            topic,
-            payload,
-            only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None,
-        ):
-            self.log.debug("%s not changed, not publishing.", topic)
-            return _UNCHANGED
-        if self.log.isEnabledFor(10):
-            self.log.debug("MQTT publish: %s: %s", topic, payload)
-        return self.__send(topic, payload, retain, qos, dedup)
-
-    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int, dedup: bool) -> Any:
+        max_age = only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None
+        dedup = max_age is not None or bool(only_if_changed)
         try:
             # The engine checks by itself; another client may not.
             check_topic(topic)
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
+            if not dedup and topic not in self.__last:
+                return self.__send(topic, payload, retain, qos)
+            # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
+            with self.__sending:
+                if dedup and self.__last.unchanged(topic, payload, max_age):
+                    self.log.debug("%s not changed, not publishing.", topic)
+                    return _UNCHANGED
+                info = self.__send(topic, payload, retain, qos)
+                if getattr(info, "rc", 0) == 0:
+                    note = self.__last.note if dedup else self.__last.note_if_tracked
+                    note(topic, payload, info)
+                return info
         except ValueError as error:
             return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
+
+    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int) -> Any:
+        if self.log.isEnabledFor(10):
+            self.log.debug("MQTT publish: %s: %s", topic, payload)
+        try:
+            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
+        except ValueError:
+            raise
         except Exception as error:  # another client may raise anything; the service goes on
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
             self.note_failure(f"publishing on {topic!r} failed: {error}")
             return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        rc = getattr(info, "rc", 0)
-        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
-            return self.__refused(f"publishing on {topic!r}: the queue is full", rc, info)
-        if rc == 0:
-            if dedup:
-                self.last_key_values.note(topic, payload)
-            else:
-                self.last_key_values.note_if_tracked(topic, payload)
+        if getattr(info, "rc", 0) == mqtt.MQTT_ERR_QUEUE_SIZE:
+            return self.__refused(f"publishing on {topic!r}: the queue is full", info.rc, info)
         return info
 
     def __refused(self, text: str, rc: int, info: object = None) -> Any:
@@ -528,10 +547,10 @@ class Service:
             TypeError: The object cannot be said in JSON.
             ValueError: It contains itself.
         """
-        if getattr(self._round_floats, "__func__", None) is Service._round_floats:
-            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
-        else:
+        if self.__rounds_by_itself():
             text = json_dumps(self._round_floats(message_json), None, True)
+        else:
+            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
         return self.publish(
             ext, text, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
         )
@@ -568,6 +587,9 @@ class Service:
             else:
                 infos.append(self.publish(topic, value, **how))
         return infos
+
+    def __rounds_by_itself(self) -> bool:
+        return getattr(self._round_floats, "__func__", None) is not Service._round_floats
 
     def _round_floats(self, o: object) -> object:
         if isinstance(o, float):

@@ -141,6 +141,11 @@ pub struct PublishInfo {
 }
 
 impl PublishInfo {
+    /// What it learns its outcome from; `None` where it was settled from the beginning.
+    pub fn completion(&self) -> Option<Arc<Completion>> {
+        self.pending.as_ref().map(|(completion, _)| Arc::clone(completion))
+    }
+
     fn outcome(&self) -> Outcome {
         self.pending.as_ref().map_or(Outcome::Done, |(completion, _)| completion.outcome())
     }
