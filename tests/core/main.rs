@@ -2,4 +2,6 @@
 
 mod dedup;
 mod router;
+#[cfg(test)]
+mod sim;
 mod topic;
