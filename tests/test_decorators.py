@@ -859,7 +859,18 @@ def test_accept_json_passes_the_rest_of_the_topic_first(config: Path) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    ["", "{", "{'level': 1}", "[1, 2]", "5", '"text"', "null", '{"level": 1} more', b"\xff\xfe{}", "[" * 5000],
+    [
+        "",
+        "{",
+        "{'level': 1}",
+        "[1, 2]",
+        "5",
+        '"text"',
+        "null",
+        '{"level": 1} more',
+        b"\xff\xfe{}",
+        "[" * 5000,
+    ],
     ids=repr,
 )
 def test_malformed_json_is_a_logged_error_that_names_the_topic(

@@ -516,7 +516,9 @@ def test_the_attributes_are_there_while_the_client_is_made(config: Path) -> None
 
         def __init__(self, path: Path) -> None:
             def client(client_id: str) -> DummyMQTTClient:
-                seen.update(id=client_id, prefix=self.data_topic_prefix, will=self.willtopic, log=self.log.name)
+                seen.update(
+                    id=client_id, prefix=self.data_topic_prefix, will=self.willtopic, log=self.log.name
+                )
                 return self._make_client(client_id)
 
             super().__init__(path, mqtt_client_cls=client)

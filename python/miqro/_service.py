@@ -1,4 +1,4 @@
-"""The service: what authors inherit from (contract C2 to C5, C10 to C18, C30 to C37, C40, C50 to C55)."""
+"""The service: what authors inherit from (contract C2 to C5, C10 to C18, C40, C50 to C55)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ._decorators import collect
 from ._dispatch import Dispatcher
 from ._handlers import target
 from ._loop import Loop
-from ._native import LastKeyValues, PublishInfo, Router, Wake, check_topic, json_dumps, json_key
-from ._native import payload as to_payload
+from ._native import Router, Wake
+from ._publisher import Publisher
 from ._state import State
 
 TYPE_CHECKING = False
@@ -33,11 +33,8 @@ MESSAGE_SECONDS = 0.001
 #: By this name the handler is known that a service gives the root logger.
 LOG_HANDLER = "miqro"
 
-#: What `publish` returns for a value that is not sent because it has not changed.
-_UNCHANGED = PublishInfo()
 
-
-class Service:
+class Service(Publisher):
     """A service on an MQTT broker: handlers for messages, loops, publishing, state, configuration.
 
     Args:
@@ -53,13 +50,10 @@ class Service:
 
     SERVICE_NAME: str = "none"
     CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = ["miqro.yml", "/etc/miqro.yml"]
-    JSON_FLOAT_PRECISION: int = 5
     #: Seconds that `_loop_step()` waits at most when it is called by hand.
     MAX_LOOP_INTERVAL: float = 0.2
     #: Seconds between two heartbeats on the will topic.
     MQTT_ONLINE_UPDATE_INTERVAL: float = 180
-    PAYLOAD_ON: str | int = "1"
-    PAYLOAD_OFF: str | int = "0"
     USE_STATE_FILE: bool = False
     SUBSCRIBE_QOS: int = 1
     CLEAN_SESSION: bool = True
@@ -67,10 +61,6 @@ class Service:
     MAX_INCOMING_QUEUE: int = 10_000
     #: Seconds after which a queue that nobody drains is reported.
     INCOMING_STALL_WARN_SECONDS: float = 5.0
-
-    QOS_MAX_ONCE = 0
-    QOS_AT_LEAST_ONCE = 1
-    QOS_EXACTLY_ONCE = 2
 
     PREPARED_LOOPS: ClassVar[list[tuple[Handler, timedelta]]] = []
     CLASS_MQTT_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
@@ -92,9 +82,6 @@ class Service:
     mqtt_client: Any
     mqtt_handlers: list[tuple[str, Handler]]
     mqtt_global_handlers: list[tuple[str, Handler]]
-    #: The payloads last sent on the topics that are deduplicated. Popping a topic, or clearing it, makes the
-    #: next unchanged value go out.
-    last_key_values: LastKeyValues
     state: Any = None
     enabled: bool = True
     is_connected: bool = False
@@ -123,7 +110,7 @@ class Service:
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
-        self.last_key_values = LastKeyValues()
+        Publisher.__init__(self)
         # A service may have made some before it calls this.
         self.ha_devices = list(self.__dict__.get("ha_devices", ()))
         self.ha_entities = list(self.__dict__.get("ha_entities", ()))
@@ -360,9 +347,10 @@ class Service:
         self.__dispatcher.sync_routes()
         filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
-        _connection.subscribe(self, client, filters)
-        self.mqtt_client.publish(self.willtopic, "1", retain=True)
-        self._publish_ha_discovery()
+        with _connection.greeting(client):
+            _connection.subscribe(self, client, filters)
+            self.mqtt_client.publish(self.willtopic, "1", retain=True)
+            self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:
         self.is_connected = False
@@ -420,167 +408,3 @@ class Service:
     def handle_message(self, topic: str, payload: str) -> object:
         """Called for a message that no handler takes. To be overridden; something true says it was handled."""
         return False
-
-    # ---- messages out --------------------------------------------------------------------------------
-
-    def publish(
-        self,
-        ext: str | ha_sensors.EntityWithoutStateTopic,
-        message: object,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> Any:
-        """Publishes `message` on `<data_topic_prefix><ext>`.
-
-        Args:
-            ext: The end of the topic; with `global_` all of it; or an entity: its state topic.
-            message: Text, bytes, a number, a bool (`PAYLOAD_ON`/`PAYLOAD_OFF`), `None` (nothing), or a dict or
-                list, which goes through `publish_json`.
-            retain: Whether the broker keeps it.
-            qos: 0, 1 or 2.
-            only_if_changed: Send nothing if the payload is the one last sent on the topic; a timedelta: unless
-                it was sent that long ago.
-            global_: Whether `ext` is a whole topic.
-
-        Returns:
-            What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
-            library: what that returned. What cannot be sent is logged and counted, not raised.
-        """
-        on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
-        if not isinstance(ext, str):
-            entity = ext
-            try:
-                ext = entity.publish_postfix
-            except TypeError as error:
-                return self.__refused(str(error), mqtt.MQTT_ERR_INVAL)
-            if isinstance(message, bool):
-                own = entity.state_payload(message)
-                message = message if own is None else own
-        if isinstance(message, str):
-            payload: Any = message
-        elif isinstance(message, (dict, list, tuple)):
-            return self.publish_json(
-                ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-            )
-        else:
-            try:
-                payload = to_payload(message, on, off, self.JSON_FLOAT_PRECISION)
-            except TypeError as error:
-                if _is_mapping(message):
-                    return self.publish_json(
-                        ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-                    )
-                return self.__refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
-        topic = ext if global_ else self.data_topic_prefix + ext
-        dedup = isinstance(only_if_changed, timedelta) or bool(only_if_changed)
-        if dedup and self.last_key_values.unchanged(
-            topic,
-            payload,
-            only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None,
-        ):
-            self.log.debug("%s not changed, not publishing.", topic)
-            return _UNCHANGED
-        if self.log.isEnabledFor(10):
-            self.log.debug("MQTT publish: %s: %s", topic, payload)
-        return self.__send(topic, payload, retain, qos, dedup)
-
-    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int, dedup: bool) -> Any:
-        try:
-            # The engine checks by itself; another client may not.
-            check_topic(topic)
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
-        except ValueError as error:
-            return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
-        except Exception as error:  # another client may raise anything; the service goes on
-            self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
-            self.note_failure(f"publishing on {topic!r} failed: {error}")
-            return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        rc = getattr(info, "rc", 0)
-        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
-            return self.__refused(f"publishing on {topic!r}: the queue is full", rc, info)
-        if rc == 0:
-            if dedup:
-                self.last_key_values.note(topic, payload)
-            else:
-                self.last_key_values.note_if_tracked(topic, payload)
-        return info
-
-    def __refused(self, text: str, rc: int, info: object = None) -> Any:
-        self.log.error("%s", text)
-        self.note_failure(text)
-        return PublishInfo(rc) if info is None else info
-
-    def publish_json(
-        self,
-        ext: str | ha_sensors.EntityWithoutStateTopic,
-        message_json: object,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> Any:
-        """Publishes an object as JSON, floats rounded to `JSON_FLOAT_PRECISION`; else as `publish`.
-
-        Raises:
-            TypeError: The object cannot be said in JSON.
-            ValueError: It contains itself.
-        """
-        if getattr(self._round_floats, "__func__", None) is Service._round_floats:
-            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
-        else:
-            text = json_dumps(self._round_floats(message_json), None, True)
-        return self.publish(
-            ext, text, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-        )
-
-    def publish_json_keys(
-        self,
-        message_dict: dict[Any, Any],
-        ext: str | None = None,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> list[Any]:
-        """Publishes each entry of a dict under its key: `{"a": {"b": 1}}` on `a/b`. Lists go as JSON.
-
-        Returns:
-            What `publish` returned for each, in order.
-
-        Raises:
-            TypeError: A key is none that JSON knows.
-        """
-        how: dict[str, Any] = {
-            "retain": retain,
-            "qos": qos,
-            "only_if_changed": only_if_changed,
-            "global_": global_,
-        }
-        infos: list[Any] = []
-        for name, value in message_dict.items():
-            key = name if isinstance(name, str) else json_key(name)
-            topic = f"{ext}/{key}" if ext else key
-            if isinstance(value, dict) or _is_mapping(value):
-                infos += self.publish_json_keys(value, topic, **how)
-            else:
-                infos.append(self.publish(topic, value, **how))
-        return infos
-
-    def _round_floats(self, o: object) -> object:
-        if isinstance(o, float):
-            return round(o, self.JSON_FLOAT_PRECISION)
-        if isinstance(o, dict):
-            return {key: self._round_floats(value) for key, value in o.items()}
-        if isinstance(o, (list, tuple)):
-            return [self._round_floats(value) for value in o]
-        return o
-
-
-def _is_mapping(value: object) -> bool:
-    if value is None or isinstance(value, (str, bytes, int, float, list, tuple)):
-        return False
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)
