@@ -123,9 +123,6 @@ def test_what_an_entity_said_last_is_remembered(boiler: Boiler) -> None:
     ]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Service.publish reads state_topic_postfix; publish_postfix has the words for the log"
-)
 def test_publishing_to_an_entity_without_a_state_is_refused_in_words(
     boiler: Boiler, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,6 +81,21 @@ def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
             )
 
 
+class greeting:  # noqa: N801 - used like a function
+    """What is published inside goes out ahead of what was queued while the broker was away (C40)."""
+
+    def __init__(self, client: Any) -> None:
+        self._session = client._session if isinstance(client, mqtt.Client) else None
+
+    def __enter__(self) -> None:
+        if self._session is not None:
+            self._session.begin_greeting()
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.greeted()
+
+
 def subscribe(service: Service, client: Any, filters: list[str]) -> None:
     """Subscribes to all `filters`: in one request where the client is the engine's."""
     if isinstance(client, mqtt.Client):

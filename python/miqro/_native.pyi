@@ -402,6 +402,11 @@ class Session:
             miqro.ConfigError: An option is not known or of the wrong type.
         """
 
+    def begin_greeting(self, /) -> None:
+        """
+        What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
+        """
+
     def close(self, /, timeout: float) -> int:
         """
         Sends what is owed, says goodbye and ends the network thread, within `timeout` seconds. Idempotent.
@@ -412,7 +417,7 @@ class Session:
 
     def greeted(self, /) -> None:
         """
-        The service has handled `Connected`: what was queued may be sent.
+        The greeting is said: what was queued may be sent.
         """
 
     def is_connected(self, /) -> bool:

@@ -76,6 +76,9 @@ class Service:
     CLASS_MQTT_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
     CLASS_MQTT_GLOBAL_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
 
+    #: The lists above as they stand in the body of a class: see `collect`.
+    _miqro_spelled_out: ClassVar[dict[str, list[Any]]] = {}
+
     LOOPS: list[Loop] | None = None
     ha_devices: list[ha_sensors.Device] = []  # noqa: RUF012 - each instance gets a list of its own
     ha_entities: list[ha_sensors.EntityWithoutStateTopic] = []  # noqa: RUF012 - as above
@@ -240,6 +243,7 @@ class Service:
                 self.__wake.clear()
         finally:
             self.__dispatcher.looked()
+            self.__dispatcher.idle = False
 
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
@@ -351,12 +355,13 @@ class Service:
             self.log.debug("the broker refused the connection with code %s", rc)
             return
         self.is_connected = True
-        self.__dispatcher.sync_routes(force=True)
+        self.__dispatcher.sync_routes()
         filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
-        _connection.subscribe(self, client, filters)
-        self.mqtt_client.publish(self.willtopic, "1", retain=True)
-        self._publish_ha_discovery()
+        with _connection.greeting(client):
+            _connection.subscribe(self, client, filters)
+            self.mqtt_client.publish(self.willtopic, "1", retain=True)
+            self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:
         self.is_connected = False
@@ -391,8 +396,8 @@ class Service:
         target(handler, topic_filter)
         Router().add(topic_filter, False)
         handlers.append((topic, handler))
+        self.__dispatcher.handlers_changed = True
         if self.is_connected:
-            self.__dispatcher.sync_routes()
             self.log.info("Subscribing to %s", topic_filter)
             _connection.subscribe(self, self.mqtt_client, [topic_filter])
 

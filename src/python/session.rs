@@ -310,7 +310,12 @@ impl Session {
         self.inner.unsubscribe(filters)
     }
 
-    /// The service has handled `Connected`: what was queued may be sent.
+    /// What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
+    fn begin_greeting(&self) {
+        self.inner.begin_greeting();
+    }
+
+    /// The greeting is said: what was queued may be sent.
     fn greeted(&self) {
         self.inner.greeted();
     }
