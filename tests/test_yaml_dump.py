@@ -260,7 +260,9 @@ def test_what_could_not_be_read_back_is_refused_with_its_path(value: Any, path: 
     assert path in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [complex(1, float("nan")), complex(float("nan"), 1), complex(float("-inf"), -1.5)])
+@pytest.mark.parametrize(
+    "value", [complex(1, float("nan")), complex(float("nan"), 1), complex(float("-inf"), -1.5)]
+)
 def test_complex_numbers_with_nan_read_back(value: complex) -> None:
     """C56: PyYAML writes `1.0nanj`, which nobody reads; we do not."""
     text = _native.yaml_dump(value)

@@ -219,7 +219,8 @@ class State(MutableMapping["Any", "Any"]):
             )
 
     def _report(self, what: str, error: OSError) -> None:
-        text = f"state: {self._file} cannot be {what}: {_why(error)}. The state is kept in memory only; save() tries again"
+        reason = f"state: {self._file} cannot be {what}: {_why(error)}"
+        text = f"{reason}. The state is kept in memory only; save() tries again"
         if text == self._trouble:
             self.service.log.debug(text)
             self.service.note_failure(text)
