@@ -35,7 +35,6 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
         _refuse_what_is_not_there(broker)
         client._join_service(wake, service.MAX_INCOMING_QUEUE)
         client._problem = service.note_failure
-        client._forget = lambda topics: _forget(service, topics)
         client._configure(
             **{
                 key: broker[key]
@@ -82,13 +81,19 @@ def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
             )
 
 
-def _forget(service: Service, topics: Any) -> None:
-    """Messages on these topics were dropped, so they do not count as last sent (C35)."""
-    if topics is None:
-        service.last_key_values.clear()
-    else:
-        for topic in topics:
-            service.last_key_values.pop(topic, None)
+class greeting:  # noqa: N801 - used like a function
+    """What is published inside goes out ahead of what was queued while the broker was away (C40)."""
+
+    def __init__(self, client: Any) -> None:
+        self._session = client._session if isinstance(client, mqtt.Client) else None
+
+    def __enter__(self) -> None:
+        if self._session is not None:
+            self._session.begin_greeting()
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.greeted()
 
 
 def subscribe(service: Service, client: Any, filters: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
-from ._handlers import is_coroutine_function, name_of, takes
+from ._handlers import is_coroutine_function, name_of, takes_service
 from ._native import Timer
 
 TYPE_CHECKING = False
@@ -33,15 +33,7 @@ class Loop:
     """
 
     def __init__(self, fn: Callable[..., Any], interval: timedelta, start: bool = True) -> None:
-        if is_coroutine_function(fn):
-            raise TypeError(
-                f"the loop {name_of(fn)} is an `async def`, which this version of miqro cannot run yet: "
-                "make it an ordinary method"
-            )
         self.fn = fn
-        self._with_service = takes(fn, 1)
-        if not self._with_service and not takes(fn, 0):
-            raise TypeError(f"the loop {name_of(fn)} cannot be called with the service as its only argument")
         self._interval = interval
         self._timer = Timer(_microseconds(interval))
         self._wake: Wake | None = None
@@ -49,6 +41,23 @@ class Loop:
         self.stat_reset()
         if start:
             self._timer.start(False)
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """What is called."""
+        return self._fn
+
+    @fn.setter
+    def fn(self, fn: Callable[..., Any]) -> None:
+        if is_coroutine_function(fn):
+            raise TypeError(
+                f"the loop {name_of(fn)} is an `async def`, which this version of miqro cannot run yet: "
+                "make it an ordinary method"
+            )
+        with_service = takes_service(fn, 0) if callable(fn) else None
+        if with_service is None:
+            raise TypeError(f"the loop {name_of(fn)} cannot be called with the service as its only argument")
+        self._fn, self._with_service = fn, with_service
 
     @property
     def interval(self) -> timedelta:

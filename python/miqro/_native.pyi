@@ -2,7 +2,7 @@
 """The engine of miqro. Private: use the `miqro` package."""
 
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, final
 
 from typing_extensions import disjoint_base
@@ -178,7 +178,7 @@ class LastKeyValues:
     def __delitem__(self, topic: str, /) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __getitem__(self, topic: str, /) -> str | bytes: ...
-    def __iter__(self, /) -> Iterator: ...
+    def __iter__(self, /) -> Any: ...
     def __len__(self, /) -> int: ...
     def __new__(cls, /) -> LastKeyValues:
         """
@@ -206,14 +206,24 @@ class LastKeyValues:
         The tracked topics: a list, made when it is asked for.
         """
 
-    def note(self, /, topic: str, payload: str | bytes) -> None:
+    def note(self, /, topic: str, payload: str | bytes, info: object = None) -> None:
         """
         Remember a message as the last one sent on its topic, which is tracked from now on.
+
+        Args:
+            topic: The full topic.
+            payload: The payload.
+            info: What `Session.publish` returned: should the message be dropped after all, it does not count as sent.
         """
 
-    def note_if_tracked(self, /, topic: str, payload: str | bytes) -> bool:
+    def note_if_tracked(self, /, topic: str, payload: str | bytes, info: object = None) -> bool:
         """
         Remember a message that was sent without `only_if_changed`, if its topic is tracked.
+
+        Args:
+            topic: The full topic.
+            payload: The payload.
+            info: As for `note`.
 
         Returns:
             Whether it is.
@@ -392,6 +402,11 @@ class Session:
             miqro.ConfigError: An option is not known or of the wrong type.
         """
 
+    def begin_greeting(self, /) -> None:
+        """
+        What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
+        """
+
     def close(self, /, timeout: float) -> int:
         """
         Sends what is owed, says goodbye and ends the network thread, within `timeout` seconds. Idempotent.
@@ -402,7 +417,7 @@ class Session:
 
     def greeted(self, /) -> None:
         """
-        The service has handled `Connected`: what was queued may be sent.
+        The greeting is said: what was queued may be sent.
         """
 
     def is_connected(self, /) -> bool:

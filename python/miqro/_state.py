@@ -219,8 +219,10 @@ class State(MutableMapping["Any", "Any"]):
             )
 
     def _report(self, what: str, error: OSError) -> None:
-        reason = f"state: {self._file} cannot be {what}: {_why(error)}"
-        text = f"{reason}. The state is kept in memory only; save() tries again"
+        text = (
+            f"state: {self._file} cannot be {what}: {_why(error)}. The state is kept in memory only; "
+            "save() tries again"
+        )
         if text == self._trouble:
             self.service.log.debug(text)
             self.service.note_failure(text)

@@ -5,13 +5,15 @@ A service makes one for itself. It can be used alone too: set the callbacks, `co
 
 from __future__ import annotations
 
+from threading import Lock
+
 from ._native import Event, Message, PublishInfo, Session, Wake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
 MQTT_ERR_SUCCESS = 0
@@ -94,6 +96,7 @@ class Client:
         self._userdata = userdata
         self._wake = Wake()
         self._session: Session | None = None
+        self._making = Lock()
         self._in_service = False
         self._thread: threading.Thread | None = None
         self._logger: logging.Logger | None = None
@@ -101,9 +104,8 @@ class Client:
         self._flapping = False
         self._connected_at = 0.0
         self._dropped_in_outage = 0
-        #: Told of what goes wrong, in a sentence; and of the topics whose messages were dropped.
+        #: Told of what goes wrong, in a sentence.
         self._problem: Callable[[str], None] = lambda _text: None
-        self._forget: Callable[[Sequence[str] | None], None] = lambda _topics: None
         self.on_connect: Callable[..., object] | None = None
         self.on_disconnect: Callable[..., object] | None = None
         self.on_message: Callable[..., object] | None = None
@@ -302,8 +304,12 @@ class Client:
     def _engine(self) -> Session:
         session = self._session
         if session is None:
-            options = {"report_published": self.on_publish is not None, **self._options}
-            session = self._session = Session(options, self._wake)
+            # The first publish and `loop_start()` may come at once, from two threads.
+            with self._making:
+                session = self._session
+                if session is None:
+                    options = {"report_published": self.on_publish is not None, **self._options}
+                    session = self._session = Session(options, self._wake)
         return session
 
     def _join_service(self, wake: Wake, max_incoming: int) -> None:
@@ -423,7 +429,6 @@ class Client:
             if self._logger is not None:
                 self._logger.warning("%s", text)
         self._dropped_in_outage += event.count
-        self._forget(event.topics)
 
     def _broker(self) -> str:
         return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 1883)}"

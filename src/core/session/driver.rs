@@ -106,6 +106,8 @@ impl Driver {
         };
         self.shared.announce();
         if matches!(end, End::Requested) {
+            // The DISCONNECT may be out before `close` has noticed: there is nothing to come back for.
+            self.shared.stop.store(true, Ordering::SeqCst);
             connection.goodbye().await;
             self.shared.tell(vec![Event::Disconnected {
                 reason: "the session was closed".into(),

@@ -18,7 +18,7 @@ pub mod transport;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ const SLACK: usize = 2;
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
+    /// The thread that says the greeting, while it does. Other threads' messages are no part of it.
+    greeter: Mutex<Option<ThreadId>>,
     /// Wakes the service.
     wake: Arc<Wake>,
     /// Wakes the network thread.
@@ -141,6 +143,7 @@ impl Session {
                 options.max_incoming_messages.max(1),
                 options.max_queued_bytes.max(1),
             )),
+            greeter: Mutex::new(None),
             wake,
             driver_wake: tokio::sync::Notify::new(),
             progress: Condvar::new(),
@@ -237,7 +240,8 @@ impl Session {
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
         let message = Message { topic, payload, qos, retain, dup: false };
-        let mut receipt = self.shared.protocol().publish(message)?;
+        let greeting = self.greeter().is_some_and(|thread| thread == std::thread::current().id());
+        let mut receipt = self.shared.protocol().publish(message, greeting)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
@@ -279,8 +283,19 @@ impl Session {
         mid
     }
 
-    /// The service has handled [`Event::Connected`]: what was queued may be sent.
+    fn greeter(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.shared.greeter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the
+    /// queue.
+    pub fn begin_greeting(&self) {
+        *self.greeter() = Some(std::thread::current().id());
+    }
+
+    /// The greeting is said: what was queued may be sent.
     pub fn greeted(&self) {
+        *self.greeter() = None;
         self.shared.protocol().greeted();
         self.shared.driver_wake.notify_one();
     }

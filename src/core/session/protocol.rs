@@ -160,11 +160,12 @@ impl Protocol {
 
     // ---- requests of the service ---------------------------------------------------------------------
 
-    /// Accepts a message, or says why not. Topic and size have been checked.
+    /// Accepts a message, or says why not. Topic and size have been checked. A `greeting` is sent ahead of the
+    /// queue; it is what the service says on each connect.
     ///
     /// # Errors
     /// [`Refusal`]; the message was not kept.
-    pub fn publish(&mut self, message: Message) -> Result<Receipt, Refusal> {
+    pub fn publish(&mut self, message: Message, greeting: bool) -> Result<Receipt, Refusal> {
         if self.is_closing() {
             return Err(Refusal::Closed);
         }
@@ -172,7 +173,6 @@ impl Protocol {
         let completion = Arc::new(Completion::default());
         let outgoing = Outgoing { message, completion: Arc::clone(&completion), mid };
         let (admission, refusal) = if self.is_connected() {
-            let greeting = matches!(self.phase, Phase::Greeting(_));
             (self.outbox.admit(outgoing, greeting), Refusal::FullWhileConnected)
         } else {
             (self.outbox.admit_offline(outgoing), Refusal::FullWhileOffline)
