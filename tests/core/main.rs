@@ -1,7 +1,11 @@
 //! The engine, tested without Python.
 
+#[cfg(test)]
+mod config;
 mod dedup;
 mod router;
-#[cfg(test)]
 mod sim;
+mod state_file;
 mod topic;
+mod yaml;
+mod yaml_emit;
