@@ -44,7 +44,7 @@ class Plain(miqro.Service):
 @pytest.mark.parametrize(
     "name",
     (
-        "Service Loop State loop handle handle_global accept_json run ha_sensors mqtt __version__".split()
+        ["Service", "Loop", "State", "loop", "handle", "handle_global", "accept_json", "run", "ha_sensors", "mqtt", "__version__"]
         + ["ConfigError"]
     ),
 )
@@ -414,7 +414,7 @@ def test_overridden_configuration_paths_are_used_and_not_changed(config: Path) -
 
     assert Elsewhere(mqtt_client_cls=DummyMQTTClient).config["broker"]["port"] == 1883
     assert Elsewhere(config, mqtt_client_cls=DummyMQTTClient).config["broker"]["port"] == 1883
-    assert Elsewhere.CONFIG_FILE_PATHS == ["/nowhere/miqro.yml", config]
+    assert ["/nowhere/miqro.yml", config] == Elsewhere.CONFIG_FILE_PATHS
 
 
 def test_the_heartbeat_comes_at_the_overridden_interval(config: Path) -> None:

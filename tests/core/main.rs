@@ -1,6 +1,6 @@
 //! The engine, tested without Python.
+#![cfg(test)]
 
-#[cfg(test)]
 mod config;
 mod dedup;
 mod router;
