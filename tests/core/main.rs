@@ -3,5 +3,7 @@
 mod dedup;
 mod router;
 #[cfg(test)]
+mod session;
+#[cfg(test)]
 mod sim;
 mod topic;
