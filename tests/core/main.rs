@@ -1,5 +1,6 @@
 //! The engine, tested without Python.
 
+mod codec;
 mod dedup;
 mod router;
 #[cfg(test)]

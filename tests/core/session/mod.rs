@@ -91,7 +91,7 @@ impl Peer {
             {
                 return Some(packet);
             }
-            let mut bytes = [0; 65536];
+            let mut bytes = [0; 16384];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
                 Ok(count) => self.input.extend_from_slice(&bytes[..count]),
@@ -128,7 +128,7 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Answers what the session sends, as a broker does, until it has sent as many PUBLISHes; they come back.
+    /// Answers what the session sends, as a broker does, until it has sent as many messages; they come back.
     fn serve(&mut self, publishes: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut open = 0;
