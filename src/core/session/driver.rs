@@ -34,15 +34,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Runs the session until it is closed.
 pub(super) async fn run(shared: Arc<Shared>, options: SessionOptions) {
-    let mut driver = Driver {
-        backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
-        options,
-        shared,
-        offline_since: None,
-        was_connected: false,
-        short_lived: 0,
-        said_goodbye: false,
-    };
+    let mut driver = Driver::new(shared, options);
     while !driver.shared.should_stop() && !driver.said_goodbye {
         driver.connection().await;
     }
@@ -73,6 +65,18 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(shared: Arc<Shared>, options: SessionOptions) -> Self {
+        Self {
+            backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
+            options,
+            shared,
+            offline_since: None,
+            was_connected: false,
+            short_lived: 0,
+            said_goodbye: false,
+        }
+    }
+
     /// One attempt, and the connection if it succeeds; then the pause before the next.
     async fn connection(&mut self) {
         let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
@@ -416,3 +420,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let _ = tokio::time::timeout(GOODBYE, farewell).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
