@@ -299,7 +299,7 @@ def mutated(text: str, chance: random.Random) -> str:
 def test_mutated_texts_are_read_or_refused_as_by_pyyaml(value: Any, style: dict[str, Any], seed: int) -> None:
     """C57: the same values or the same refusal for texts that are nearly right."""
     if (text := dumped(value, style)) is not None:
-        compare(mutated(text, random.Random(seed)))  # noqa: S311 - no secret depends on it
+        compare(mutated(text, random.Random(seed)))
 
 
 @settings(max_examples=500, deadline=None)
