@@ -87,6 +87,18 @@ class Dispatcher:
             self._queued.append((monotonic(), callback, args))
             self._wake.notify()
 
+    def begin_turn(self) -> None:
+        """The service begins to work: what it publishes goes out together."""
+        session = self._session()
+        if session is not None:
+            session.cork()
+
+    def end_turn(self) -> None:
+        """The service has done its work: what it has published goes out."""
+        session = self._session()
+        if session is not None:
+            session.uncork()
+
     # ---- routes --------------------------------------------------------------------------------------
 
     def sync_routes(self) -> None:

@@ -194,20 +194,27 @@ class Service(Publisher):
         if outermost:
             self.__dispatcher.thread = get_ident()
         try:
-            self.__run_loops()
-            due_in = self.__due_in()
-            if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
-                more = False
-                self._drain_incoming()
-            elif due_in is None:
-                more = self.__dispatcher.drain()
-            else:
-                more = self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
+            self.__dispatcher.begin_turn()
+            try:
+                more = self.__work()
+            finally:
+                self.__dispatcher.end_turn()
             if not more and not self.stop:
                 self.__wait(self.__due_in(), limit)
         finally:
             if outermost:
                 self.__dispatcher.thread = None
+
+    def __work(self) -> bool:
+        """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        self.__run_loops()
+        due_in = self.__due_in()
+        if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+            self._drain_incoming()
+            return False
+        if due_in is None:
+            return self.__dispatcher.drain()
+        return self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
 
     def __wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:

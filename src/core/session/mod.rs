@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod codec;
 pub mod completion;
+mod cork;
 mod driver;
 pub mod event;
 pub mod message;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::core::wake::{Wake, block_signals};
+use cork::Cork;
 use event::{Event, Inbox};
 use message::{Message, QoS};
 use options::SessionOptions;
@@ -46,6 +48,8 @@ struct Shared {
     greeter: Mutex<Option<ThreadId>>,
     /// Wakes the service.
     wake: Arc<Wake>,
+    /// Holds messages back while the service is at work.
+    cork: Cork,
     /// Wakes the network thread.
     driver_wake: tokio::sync::Notify,
     /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
@@ -76,6 +80,11 @@ impl Shared {
 
     fn instant(&self, time: Duration) -> Instant {
         self.origin + time
+    }
+
+    /// Whether a thread of the service waits for the broker's answer.
+    fn somebody_waits(&self) -> bool {
+        self.waiters.load(Ordering::SeqCst) > 0
     }
 
     fn should_stop(&self) -> bool {
@@ -133,7 +142,7 @@ impl Shared {
     /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
     /// the network thread is woken when it does.
     fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
-        let slack = if self.waiters.load(Ordering::SeqCst) > 0 { SLACK } else { 1 };
+        let slack = if self.somebody_waits() { SLACK } else { 1 };
         let mut inbox = self.inbox();
         let full = inbox.is_full(messages, bytes, slack);
         inbox.reader_waits = full;
@@ -160,6 +169,7 @@ impl Session {
             )),
             greeter: Mutex::new(None),
             wake,
+            cork: Cork::default(),
             driver_wake: tokio::sync::Notify::new(),
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
@@ -270,7 +280,9 @@ impl Session {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
         }
-        self.shared.driver_wake.notify_one();
+        if self.shared.cork.wants_to_know() {
+            self.shared.driver_wake.notify_one();
+        }
         Ok(receipt)
     }
 
@@ -316,6 +328,19 @@ impl Session {
     /// queue.
     pub fn begin_greeting(&self) {
         *self.greeter() = Some(std::thread::current().id());
+    }
+
+    /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
+    /// two, so that it goes out in one write at [`Self::uncork`].
+    pub fn cork(&self) {
+        self.shared.cork.close();
+    }
+
+    /// The turn is over: out with it.
+    pub fn uncork(&self) {
+        if self.shared.cork.open() {
+            self.shared.driver_wake.notify_one();
+        }
     }
 
     /// The greeting is said: what was queued may be sent.

@@ -137,6 +137,11 @@ impl Outbox {
         self.count == 0
     }
 
+    /// Whether messages wait to be sent, and none is in flight whose acknowledgement sets the pace.
+    pub fn is_unpaced(&self) -> bool {
+        self.inflight.is_empty() && (!self.lane.is_empty() || self.queue.front().is_some())
+    }
+
     /// Bytes of topic and payload owed.
     pub fn bytes(&self) -> usize {
         self.bytes

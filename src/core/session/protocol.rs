@@ -470,8 +470,13 @@ impl Protocol {
 
     // ---- output --------------------------------------------------------------------------------------
 
-    /// Moves what may be sent into `sink`, until it is full or there is nothing.
-    pub fn poll(&mut self, sink: &mut impl Sink, now: Duration) {
+    /// Whether messages to be sent may wait for more: nothing in flight paces them.
+    pub fn may_linger(&self) -> bool {
+        self.is_connected() && self.outbox.is_unpaced()
+    }
+
+    /// Moves what may be sent into `sink`, until it is full or there is nothing; messages only if `messages`.
+    pub fn poll(&mut self, sink: &mut impl Sink, now: Duration, messages: bool) {
         if self.farewell_sent() {
             return; // Nothing may follow a DISCONNECT (MQTT-3.14.4-2).
         }
@@ -485,7 +490,9 @@ impl Protocol {
         }
         if self.is_connected() && self.control.is_empty() {
             self.poll_requests(sink);
-            self.poll_messages(sink);
+            if messages {
+                self.poll_messages(sink);
+            }
             if self.ending == Ending::Closing && self.outbox.is_empty() && !sink.is_full() {
                 sink.packet(&Packet::Disconnect);
                 self.ending = Ending::SaidGoodbye;

@@ -331,7 +331,7 @@ impl World {
             return self.failed(&fault);
         }
         let Some(connection) = &mut self.connection else { return };
-        self.protocol.poll(&mut connection.wire, self.now);
+        self.protocol.poll(&mut connection.wire, self.now, true);
         for sent in std::mem::take(&mut connection.wire.sent) {
             self.check_sent(sent);
         }
