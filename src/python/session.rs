@@ -284,7 +284,7 @@ impl Session {
                 Err(Refusal::Closed) => return Ok(PublishInfo::new(RC_NO_CONNECTION, 0)),
                 Err(Refusal::FullWhileOffline) => return Ok(PublishInfo::new(RC_QUEUE_FULL, 0)),
                 Err(Refusal::FullWhileConnected) => {
-                    if !py.detach(|| self.inner.wait_for_room(SIGNAL_CHECK)) {
+                    if !py.detach(|| self.inner.wait_for_room(topic.len() + payload.len(), SIGNAL_CHECK)) {
                         return Ok(PublishInfo::new(RC_QUEUE_FULL, 0));
                     }
                     py.check_signals()?;

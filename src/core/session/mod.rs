@@ -35,6 +35,9 @@ use protocol::{Protocol, Receipt, Refusal};
 /// the messages that the inbox has no room for.
 const SLACK: usize = 2;
 
+/// What a wait without an end is cut into.
+const A_LONG_TIME: Duration = Duration::from_secs(3600);
+
 /// What the service, its publishing threads and the network thread share.
 struct Shared {
     protocol: Mutex<Protocol>,
@@ -52,6 +55,7 @@ struct Shared {
     /// Threads of the service that wait for the broker.
     waiters: AtomicUsize,
     stop: AtomicBool,
+    running: AtomicBool,
     /// The last attempt to connect has not failed (yet): a farewell is worth waiting for.
     hopeful: AtomicBool,
     origin: Instant,
@@ -76,6 +80,15 @@ impl Shared {
 
     fn should_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Notes whether an attempt to connect is worth waiting for. Under the lock, for a farewell that is about
+    /// to wait must not miss it.
+    fn set_hope(&self, hope: bool) {
+        let protocol = self.protocol();
+        self.hopeful.store(hope, Ordering::SeqCst);
+        drop(protocol);
+        self.announce();
     }
 
     /// Tells those who wait that the session has changed. Without any it is not worth a system call: whoever
@@ -152,6 +165,7 @@ impl Session {
             waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            running: AtomicBool::new(false),
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
@@ -188,18 +202,26 @@ impl Session {
                 shared.inbox().terminated = Some(format!("the network thread has failed: {text}"));
             }
             shared.protocol().abandon();
-            shared.announce();
+            shared.running.store(false, Ordering::SeqCst);
+            shared.set_hope(false);
             shared.wake.notify();
         };
-        self.shared.hopeful.store(true, Ordering::SeqCst);
-        *thread = Some(std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body)?);
+        self.shared.running.store(true, Ordering::SeqCst);
+        self.shared.set_hope(true);
+        match std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body) {
+            Ok(handle) => *thread = Some(handle),
+            Err(error) => {
+                self.shared.running.store(false, Ordering::SeqCst);
+                self.shared.set_hope(false);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
     /// Whether the network thread runs.
     pub fn is_running(&self) -> bool {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        thread.as_ref().is_some_and(|handle| !handle.is_finished())
+        self.shared.running.load(Ordering::SeqCst)
     }
 
     /// Whether the broker has accepted us and the connection stands.
@@ -252,12 +274,13 @@ impl Session {
         Ok(receipt)
     }
 
-    /// Waits until the outbox may have room, `timeout` at most. `false`: it will not have any, because the
-    /// service, which waits here, would have to take messages out of the full inbox first.
-    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+    /// Waits until the outbox may have room for a message of `size` bytes (topic and payload), `timeout` at
+    /// most. `false`: it will not have any, because the service, which waits here, would have to take messages
+    /// out of the full inbox first.
+    pub fn wait_for_room(&self, size: usize, timeout: Duration) -> bool {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
-        if protocol.is_connected() && !protocol.is_closing() {
+        if protocol.has_to_wait(size) {
             drop(self.shared.await_progress(protocol, timeout));
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
@@ -319,15 +342,14 @@ impl Session {
     /// the network thread, within `timeout` as far as the operating system lets it. Idempotent, and legal
     /// from any thread. Returns how many messages were still owed when it gave up.
     pub fn close(&self, timeout: Duration) -> usize {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         self.shared.protocol().close();
         self.shared.driver_wake.notify_one();
         let owed = {
             let mut protocol = self.shared.protocol();
             // While the broker is away nothing can be delivered: waiting would only cost time.
-            while self.is_running() && self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent()
-            {
-                let left = deadline.saturating_duration_since(Instant::now());
+            while self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent() {
+                let left = deadline.map_or(A_LONG_TIME, |at| at.saturating_duration_since(Instant::now()));
                 if left.is_zero() {
                     break;
                 }
@@ -337,8 +359,9 @@ impl Session {
         };
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.driver_wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        // The lock is kept until the thread has ended, so that another closer returns no earlier either.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
             // The driver bounds its own farewell; a panic in it has been reported already.
             drop(thread.join());
         }

@@ -147,6 +147,13 @@ impl Outbox {
         self.limits.exceeded(self.count, self.bytes, size)
     }
 
+    /// Whether a message of `size` bytes of the greeting has to wait.
+    pub fn is_full_for_greeting(&self, size: usize) -> bool {
+        let Limits { messages, bytes, window } = self.limits;
+        let doubled = Limits { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window };
+        doubled.exceeded(self.count, self.bytes, size)
+    }
+
     /// Takes a message while connected: there is room, or there is not.
     pub fn admit(&mut self, outgoing: Outgoing) -> Admission {
         if self.is_full_for(outgoing.message.size()) {
@@ -161,9 +168,7 @@ impl Outbox {
     /// own topic, for the topic's last message must stay the last. A full queue, held back for the greeting,
     /// must not hold the greeting back: it has as much room again.
     pub fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
-        let doubled =
-            Limits { messages: self.limits.messages * 2, bytes: self.limits.bytes * 2, ..self.limits };
-        if doubled.exceeded(self.count, self.bytes, outgoing.message.size()) {
+        if self.is_full_for_greeting(outgoing.message.size()) {
             return Admission::Full(outgoing);
         }
         self.supersede(&outgoing);
