@@ -172,8 +172,11 @@ class Service(Publisher):
                         self._drain_incoming()
             finally:
                 signals.leaving()
-                dispatcher.thread = None
-                _connection.farewell(self)
+                dispatcher.leaving = True
+                try:
+                    _connection.farewell(self)
+                finally:
+                    dispatcher.left()
 
     def __notify(self) -> None:
         # Before `__init__` there is nothing to wake.
