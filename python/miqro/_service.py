@@ -197,7 +197,7 @@ class Service(Publisher):
         if outermost:
             self.__dispatcher.thread = get_ident()
         try:
-            self.__run_loops()
+            took = self.__run_loops()
             due_in = self.__due_in()
             if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
                 more = False
@@ -205,7 +205,9 @@ class Service(Publisher):
             elif due_in is None:
                 more = self.__dispatcher.drain()
             else:
-                more = self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
+                # Where loops are always due, messages get as much time as they took.
+                patience = due_in if due_in > 0 else took
+                more = self.__dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
             if not more and not self.stop:
                 self.__wait(self.__due_in(), limit)
         finally:
@@ -280,8 +282,9 @@ class Service(Publisher):
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> None:
-        """Calls the loops that are due."""
+    def __run_loops(self) -> float:
+        """Calls the loops that are due; the seconds that this took."""
+        began = monotonic()
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -290,6 +293,7 @@ class Service(Publisher):
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
+        return monotonic() - began
 
     def _update_online_status(self, _: object = None) -> None:
         # While there is no connection nothing is published: the connect will say it.
