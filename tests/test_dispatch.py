@@ -620,7 +620,14 @@ class Odd(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("the pump is dry"), KeyError("x"), Odd(), StopIteration(), RecursionError(), OSError(5, "no")],
+    [
+        RuntimeError("the pump is dry"),
+        KeyError("x"),
+        Odd(),
+        StopIteration(),
+        RecursionError(),
+        OSError(5, "no"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_an_exception_in_a_handler_is_logged_with_its_traceback_and_the_others_go_on(
@@ -711,7 +718,9 @@ def test_an_exception_in_a_callback_leaves_the_service_running(
         running.wait(lambda: service.seen == ["1"])
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"]
+)
 @pytest.mark.parametrize("where", ["handler", "loop", "handle_message"])
 def test_an_exit_or_ctrl_c_in_a_handler_or_loop_ends_run(
     config: Path, error: BaseException, where: str

@@ -489,12 +489,16 @@ def test_handlers_are_added_from_another_thread_while_messages_come(
                 topic = f"service/s/n/{number}" if number % 2 else f"n/{number}"
                 add(topic, functools.partial(lambda number, payload: heard.append((number, payload)), number))
             broker.wait_log(rf"s 1 service/s/n/{count - 1}\b", DEADLINE)
-            observer.publish_many([(f"service/s/n/{number}", str(number).encode()) for number in range(count)])
+            observer.publish_many(
+                [(f"service/s/n/{number}", str(number).encode()) for number in range(count)]
+            )
             running.wait(lambda: len(heard) >= count, "every new handler was called")
         finally:
             stop.set()
             flooding.join(DEADLINE)
-        running.wait(lambda: len(service.seen) == int(service.seen[-1]) + 1 and service.seen[-1].endswith("99"))
+        running.wait(
+            lambda: len(service.seen) == int(service.seen[-1]) + 1 and service.seen[-1].endswith("99")
+        )
     assert heard == [(number, str(number)) for number in range(count)]
     assert service.seen == [str(number) for number in range(len(service.seen))]
     assert service.failure_count == 0
@@ -625,7 +629,9 @@ def test_filters_match_on_the_broker_as_on_the_double(
     table = [case for case in MATCHES if not case[1].startswith("$")]
     ends: list[str] = []
     for index, (topic_filter, *_) in enumerate(table):
-        service.add_global_handler(topic_filter, lambda *args, index=index: service.seen.append((index, *args[1:])))
+        service.add_global_handler(
+            topic_filter, lambda *args, index=index: service.seen.append((index, *args[1:]))
+        )
     service.add_handler("end", ends.append)
     got: list[list[Any]] = []
     topics = sorted({topic for _, topic, *_ in table})

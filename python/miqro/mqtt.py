@@ -136,11 +136,14 @@ class Client:
             "unencrypted instead. Remove the section to connect without TLS"
         )
 
-    def will_set(
-        self, topic: str, payload: str | bytes | None = None, qos: int = 0, retain: bool = False
-    ) -> None:
-        """Sets what the broker publishes when this client is gone without a goodbye."""
-        data = payload.encode() if isinstance(payload, str) else bytes(payload or b"")
+    def will_set(self, topic: str, payload: object = None, qos: int = 0, retain: bool = False) -> None:
+        """Sets what the broker publishes when this client is gone without a goodbye.
+
+        Raises:
+            TypeError: The payload is neither text, bytes, a number nor `None`.
+        """
+        payload = _plain(payload)
+        data = payload.encode() if isinstance(payload, str) else payload
         self._options["will"] = {"topic": topic, "payload": list(data), "qos": qos, "retain": retain}
 
     def will_clear(self) -> None:
@@ -232,10 +235,11 @@ class Client:
         owed = session.close(FAREWELL_SECONDS)
         if owed and self._logger is not None:
             self._logger.warning("%d messages could not be delivered before the end", owed)
-        for event in session.take(BATCH):
-            # Messages that nobody will handle any more are left.
-            if not isinstance(event, Message):
-                self._handle(event)
+        while events := session.take(BATCH):
+            for event in events:
+                # Messages that nobody will handle any more are left.
+                if not isinstance(event, Message):
+                    self._handle(event)
         self._session = None
         return MQTT_ERR_SUCCESS
 
@@ -271,14 +275,7 @@ class Client:
         """
         if properties is not None:
             raise ValueError("properties are of MQTT 5, which this version of miqro does not speak yet")
-        if not isinstance(payload, (str, bytes, bytearray)):
-            if payload is None:
-                payload = b""
-            elif isinstance(payload, (int, float)):
-                payload = str(payload)
-            else:
-                raise TypeError(f"a payload is text, bytes, a number or None, not {type(payload).__name__}")
-        return self._engine().publish(topic, payload, qos, retain)
+        return self._engine().publish(topic, _plain(payload), qos, retain)
 
     def subscribe(
         self, topic: str | tuple[str, int] | list[tuple[str, int]], qos: int = 0
@@ -432,6 +429,23 @@ class Client:
 
     def _broker(self) -> str:
         return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 1883)}"
+
+
+def _plain(payload: object) -> str | bytes:
+    """A payload of paho's types as text or bytes.
+
+    Raises:
+        TypeError: It is of another type.
+    """
+    if payload is None:
+        return b""
+    if isinstance(payload, (str, bytes)):
+        return payload
+    if isinstance(payload, bytearray):
+        return bytes(payload)
+    if isinstance(payload, (int, float)):
+        return str(payload)
+    raise TypeError(f"a payload is text, bytes, a number or None, not {type(payload).__name__}")
 
 
 def _duration(seconds: float) -> str:
