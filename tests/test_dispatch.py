@@ -167,6 +167,26 @@ def test_all_of_a_service_runs_on_that_thread_with_a_client_of_another_library(c
     assert service.overlaps == 0
 
 
+def test_all_of_a_service_runs_on_that_thread_with_a_real_paho_client(
+    broker: Broker, observer: Observer, write_config: Config
+) -> None:
+    """C15, C45: from the first connect to the goodbye."""
+    import paho.mqtt.client as paho
+
+    service = Threads(write_config(broker.port), mqtt_client_cls=paho.Client)
+    with Running(service) as running:
+        running.connected()
+        broker.wait_log(r"Sending SUBACK to threads")
+        for _ in range(20):
+            observer.publish("service/threads/a", "1")
+            observer.publish("service/threads/enabled", "1")
+        running.wait(lambda: [what for what, _ in service.seen].count("_on_enable") == 20)
+    observer.wait_for("service/threads/online", "0")
+    assert {what for what, _ in service.seen} == EVERYTHING
+    assert {thread for _, thread in service.seen} == {running.thread.ident}
+    assert service.overlaps == 0
+
+
 def receive_only(service: miqro.Service, topic: str, payload: str = "x") -> None:
     """Have the double receive a message; it is dispatched by whoever runs the service."""
     receive(service, topic, payload, dispatch=False)
