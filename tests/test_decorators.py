@@ -327,7 +327,7 @@ def test_a_subclass_does_not_change_its_parents_and_siblings_lists() -> None:
         @miqro.handle("right")
         def on_right(self, payload: str) -> None: ...
 
-    assert (Parent.CLASS_MQTT_HANDLERS, Parent.CLASS_MQTT_GLOBAL_HANDLERS, Parent.PREPARED_LOOPS) == before
+    assert before == (Parent.CLASS_MQTT_HANDLERS, Parent.CLASS_MQTT_GLOBAL_HANDLERS, Parent.PREPARED_LOOPS)
     assert own(Left) == ["a", "left"]
     assert own(Right) == ["a", "right"]
     assert miqro.Service.CLASS_MQTT_HANDLERS == []

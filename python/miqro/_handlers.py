@@ -22,9 +22,10 @@ def takes(fn: Handler, count: int, follow: bool = False) -> bool:
     if isinstance(fn, staticmethod):
         fn = fn.__func__
     bound = hasattr(fn, "__self__") and hasattr(fn, "__func__")
-    function = fn.__func__ if bound else fn
+    function: Any = getattr(fn, "__func__", fn) if bound else fn
     code = getattr(function, "__code__", None)
-    if code is None or code.co_kwonlyargcount or (follow and hasattr(function, "__wrapped__")):
+    says = hasattr(function, "__signature__") or (follow and hasattr(function, "__wrapped__"))
+    if code is None or code.co_kwonlyargcount or says:
         import inspect
 
         try:

@@ -1,9 +1,9 @@
-"""The service: what authors inherit from (contract C2 to C5, C10 to C18, C30 to C37, C40, C50 to C55)."""
+"""The service: what authors inherit from (contract C2 to C5, C10 to C18, C40, C50 to C55)."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from threading import RLock, get_ident
+from threading import get_ident
 from time import monotonic
 
 from . import _connection, mqtt
@@ -11,14 +11,14 @@ from ._decorators import collect
 from ._dispatch import Dispatcher
 from ._handlers import target
 from ._loop import Loop
-from ._native import LastKeyValues, PublishInfo, Router, Wake, check_topic, json_dumps, json_key
-from ._native import payload as to_payload
+from ._native import Router, Wake
+from ._publisher import Publisher
 from ._state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any, ClassVar
 
@@ -33,11 +33,8 @@ MESSAGE_SECONDS = 0.001
 #: By this name the handler is known that a service gives the root logger.
 LOG_HANDLER = "miqro"
 
-#: What `publish` returns for a value that is not sent because it has not changed.
-_UNCHANGED = PublishInfo()
 
-
-class Service:
+class Service(Publisher):
     """A service on an MQTT broker: handlers for messages, loops, publishing, state, configuration.
 
     Args:
@@ -53,13 +50,10 @@ class Service:
 
     SERVICE_NAME: str = "none"
     CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = ["miqro.yml", "/etc/miqro.yml"]
-    JSON_FLOAT_PRECISION: int = 5
     #: Seconds that `_loop_step()` waits at most when it is called by hand.
     MAX_LOOP_INTERVAL: float = 0.2
     #: Seconds between two heartbeats on the will topic.
     MQTT_ONLINE_UPDATE_INTERVAL: float = 180
-    PAYLOAD_ON: str | int = "1"
-    PAYLOAD_OFF: str | int = "0"
     USE_STATE_FILE: bool = False
     SUBSCRIBE_QOS: int = 1
     CLEAN_SESSION: bool = True
@@ -67,10 +61,6 @@ class Service:
     MAX_INCOMING_QUEUE: int = 10_000
     #: Seconds after which a queue that nobody drains is reported.
     INCOMING_STALL_WARN_SECONDS: float = 5.0
-
-    QOS_MAX_ONCE = 0
-    QOS_AT_LEAST_ONCE = 1
-    QOS_EXACTLY_ONCE = 2
 
     PREPARED_LOOPS: ClassVar[list[tuple[Handler, timedelta]]] = []
     CLASS_MQTT_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
@@ -104,8 +94,6 @@ class Service:
 
     __stop = False
     __wake: Wake
-    #: Messages refused by a full queue since the last one that was accepted while connected.
-    __refusals = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -122,8 +110,7 @@ class Service:
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
-        self.__last = LastKeyValues()
-        self.__sending = RLock()
+        Publisher.__init__(self)
         # A service may have made some before it calls this.
         self.ha_devices = list(self.__dict__.get("ha_devices", ()))
         self.ha_entities = list(self.__dict__.get("ha_entities", ()))
@@ -421,202 +408,3 @@ class Service:
     def handle_message(self, topic: str, payload: str) -> object:
         """Called for a message that no handler takes. To be overridden; something true says it was handled."""
         return False
-
-    # ---- messages out --------------------------------------------------------------------------------
-
-    @property
-    def last_key_values(self) -> LastKeyValues:
-        """The payloads last sent on the topics that are deduplicated, a live mapping.
-
-        Popping a topic, or clearing it, makes the next unchanged value go out. Assigning a dict, as services of
-        1.x did to clear it, replaces the content.
-        """
-        return self.__last
-
-    @last_key_values.setter
-    def last_key_values(self, values: Mapping[str, str | bytes]) -> None:
-        self.__last.clear()
-        for topic, payload in values.items():
-            self.__last[topic] = payload
-
-    def publish(
-        self,
-        ext: str | ha_sensors.EntityWithoutStateTopic,
-        message: object,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> Any:
-        """Publishes `message` on `<data_topic_prefix><ext>`.
-
-        Args:
-            ext: The end of the topic; with `global_` all of it; or an entity: its state topic.
-            message: Text, bytes, a number, a bool (`PAYLOAD_ON`/`PAYLOAD_OFF`), `None` (nothing), or a dict or
-                list, which goes through `publish_json`.
-            retain: Whether the broker keeps it.
-            qos: 0, 1 or 2.
-            only_if_changed: Send nothing if the payload is the one last sent on the topic; a timedelta: unless
-                it was sent that long ago.
-            global_: Whether `ext` is a whole topic.
-
-        Returns:
-            What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
-            library: what that returned. What cannot be sent is logged and counted, not raised.
-        """
-        on: object = self.PAYLOAD_ON
-        off: object = self.PAYLOAD_OFF
-        precision: int | None = self.JSON_FLOAT_PRECISION
-        if not isinstance(ext, str):
-            entity = ext
-            try:
-                ext = entity.publish_postfix
-            except TypeError as error:
-                return self.__refused(str(error), mqtt.MQTT_ERR_INVAL)
-            own_on, own_off = entity.state_payload(True), entity.state_payload(False)
-            on = on if own_on is None else own_on
-            off = off if own_off is None else own_off
-        if isinstance(message, float) and self.__rounds_by_itself():
-            message, precision = self._round_floats(message), None
-        if isinstance(message, str):
-            payload: Any = message
-        elif isinstance(message, (dict, list, tuple)):
-            return self.publish_json(
-                ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-            )
-        else:
-            try:
-                payload = to_payload(message, on, off, precision)
-            except TypeError as error:
-                if _is_mapping(message):
-                    return self.publish_json(
-                        ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-                    )
-                return self.__refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
-        topic = ext if global_ else self.data_topic_prefix + ext
-        max_age = only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None
-        dedup = max_age is not None or bool(only_if_changed)
-        try:
-            # The engine checks by itself; another client may not.
-            check_topic(topic)
-            if not dedup and topic not in self.__last:
-                return self.__send(topic, payload, retain, qos)
-            # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
-            with self.__sending:
-                if dedup and self.__last.unchanged(topic, payload, max_age):
-                    self.log.debug("%s not changed, not publishing.", topic)
-                    return _UNCHANGED
-                info = self.__send(topic, payload, retain, qos)
-                if getattr(info, "rc", 0) == 0:
-                    note = self.__last.note if dedup else self.__last.note_if_tracked
-                    note(topic, payload, info)
-                return info
-        except ValueError as error:
-            return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
-
-    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int) -> Any:
-        if self.log.isEnabledFor(10):
-            self.log.debug("MQTT publish: %s: %s", topic, payload)
-        try:
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
-        except ValueError:
-            raise
-        except Exception as error:  # another client may raise anything; the service goes on
-            self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
-            self.note_failure(f"publishing on {topic!r} failed: {error}")
-            return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        rc = getattr(info, "rc", 0)
-        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
-            self.__no_room(topic)
-        elif rc == 0 and self.__refusals and self.is_connected:
-            self.log.warning("%d messages were refused meanwhile: the queue was full", self.__refusals)
-            self.__refusals = 0
-        return info
-
-    def __no_room(self, topic: str) -> None:
-        """Counts each message that is refused; the first one of an outage is news."""
-        text = f"publishing on {topic!r}: the queue is full, the message is not sent"
-        self.log.log(10 if self.__refusals else 40, "%s", text)
-        self.__refusals += 1
-        self.note_failure(text)
-
-    def __refused(self, text: str, rc: int) -> PublishInfo:
-        self.log.error("%s", text)
-        self.note_failure(text)
-        return PublishInfo(rc)
-
-    def publish_json(
-        self,
-        ext: str | ha_sensors.EntityWithoutStateTopic,
-        message_json: object,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> Any:
-        """Publishes an object as JSON, floats rounded to `JSON_FLOAT_PRECISION`; else as `publish`.
-
-        Raises:
-            TypeError: The object cannot be said in JSON.
-            ValueError: It contains itself.
-        """
-        if self.__rounds_by_itself():
-            text = json_dumps(self._round_floats(message_json), None, True)
-        else:
-            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
-        return self.publish(
-            ext, text, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-        )
-
-    def publish_json_keys(
-        self,
-        message_dict: dict[Any, Any],
-        ext: str | None = None,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> list[Any]:
-        """Publishes each entry of a dict under its key: `{"a": {"b": 1}}` on `a/b`. Lists go as JSON.
-
-        Returns:
-            What `publish` returned for each, in order.
-
-        Raises:
-            TypeError: A key is none that JSON knows.
-        """
-        how: dict[str, Any] = {
-            "retain": retain,
-            "qos": qos,
-            "only_if_changed": only_if_changed,
-            "global_": global_,
-        }
-        infos: list[Any] = []
-        for name, value in message_dict.items():
-            key = name if isinstance(name, str) else json_key(name)
-            topic = f"{ext}/{key}" if ext else key
-            if isinstance(value, dict) or _is_mapping(value):
-                infos += self.publish_json_keys(value, topic, **how)
-            else:
-                infos.append(self.publish(topic, value, **how))
-        return infos
-
-    def __rounds_by_itself(self) -> bool:
-        return getattr(self._round_floats, "__func__", None) is not Service._round_floats
-
-    def _round_floats(self, o: object) -> object:
-        if isinstance(o, float):
-            return round(o, self.JSON_FLOAT_PRECISION)
-        if isinstance(o, dict):
-            return {key: self._round_floats(value) for key, value in o.items()}
-        if isinstance(o, (list, tuple)):
-            return [self._round_floats(value) for value in o]
-        return o
-
-
-def _is_mapping(value: object) -> bool:
-    if value is None or isinstance(value, (str, bytes, int, float, list, tuple)):
-        return False
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)

@@ -290,11 +290,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(Step::Wrote(count)) => {
                     self.out.buffer.advance(count);
                     self.out.taken += count as u64;
-                    self.shared.protocol().written(self.out.taken, &mut self.events);
+                    let now = self.shared.now();
+                    self.shared.protocol().written(self.out.taken, now, &mut self.events);
                     self.shared.hand_over(&mut self.events);
                     self.shared.announce();
                 }
-                Ok(Step::Read(_) | Step::Woken | Step::Due) => {}
+                Ok(Step::Read(_)) => self.shared.protocol().heard(self.shared.now()),
+                Ok(Step::Woken | Step::Due) => {}
                 Err(error) => return End::Io(error),
             }
         }

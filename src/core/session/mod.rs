@@ -13,6 +13,8 @@ pub mod options;
 pub mod outbox;
 pub mod packet;
 pub mod protocol;
+mod queue;
+mod requests;
 pub mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

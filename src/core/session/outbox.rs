@@ -3,12 +3,13 @@
 //! A message is in exactly one place: waiting in the queue, in flight (QoS 1 and 2, until acknowledged), or
 //! being written (QoS 0, until its last byte is in the socket). Order is the order of publishing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::completion::{Completion, Outcome, PublishFailure};
 use super::message::{Message, QoS};
 use super::packet::PacketId;
+use super::queue::Queue;
 
 /// A message with what its publisher is waiting for.
 #[derive(Debug)]
@@ -21,6 +22,13 @@ pub struct Outgoing {
     pub mid: u16,
 }
 
+impl Outgoing {
+    /// Whether only the newest of its kind on its topic need be kept while the broker is away.
+    pub(super) fn is_coalescing(&self) -> bool {
+        self.message.qos == QoS::AtMostOnce && self.message.retain
+    }
+}
+
 /// The bounds of the outbox.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -31,6 +39,14 @@ pub struct Limits {
     /// QoS 1 and 2 messages in flight. mosquitto 2.0.11 loses QoS 2 messages above 20 (its
     /// `max_inflight_messages`), though it acknowledges each.
     pub window: usize,
+}
+
+impl Limits {
+    /// Whether a message of `size` bytes is too many on top of `count` messages of `bytes` bytes. A message
+    /// larger than the byte limit has room when it is the only one.
+    fn exceeded(&self, count: usize, bytes: usize, size: usize) -> bool {
+        count >= self.messages || (count > 0 && bytes + size > self.bytes)
+    }
 }
 
 /// What became of a message handed to [`Outbox::admit`].
@@ -126,41 +142,55 @@ impl Outbox {
         self.bytes
     }
 
-    /// Whether a message of `size` bytes has to wait. A message larger than the byte limit has room when it
-    /// is the only one.
+    /// Whether a message of `size` bytes has to wait.
     pub fn is_full_for(&self, size: usize) -> bool {
-        self.count >= self.limits.messages || (self.count > 0 && self.bytes + size > self.limits.bytes)
+        self.limits.exceeded(self.count, self.bytes, size)
     }
 
     /// Takes a message while connected: there is room, or there is not.
-    pub fn admit(&mut self, outgoing: Outgoing, greeting: bool) -> Admission {
+    pub fn admit(&mut self, outgoing: Outgoing) -> Admission {
         if self.is_full_for(outgoing.message.size()) {
             return Admission::Full(outgoing);
         }
         self.account(&outgoing);
-        if greeting {
-            self.lane.push_back(outgoing);
-        } else {
+        self.queue.push_back(outgoing);
+        Admission::Accepted { dropped: Vec::new() }
+    }
+
+    /// Takes a message of the greeting, which overtakes the queue: all but what was published before on its
+    /// own topic, for the topic's last message must stay the last. A full queue, held back for the greeting,
+    /// must not hold the greeting back: it has as much room again.
+    pub fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
+        let doubled =
+            Limits { messages: self.limits.messages * 2, bytes: self.limits.bytes * 2, ..self.limits };
+        if doubled.exceeded(self.count, self.bytes, outgoing.message.size()) {
+            return Admission::Full(outgoing);
+        }
+        self.supersede(&outgoing);
+        self.account(&outgoing);
+        let topic = &outgoing.message.topic;
+        let in_flight = self.inflight.iter().any(|entry| entry.due && entry.outgoing.message.topic == *topic);
+        if in_flight || self.queue.has_topic(topic) {
             self.queue.push_back(outgoing);
+        } else {
+            self.lane.push_back(outgoing);
         }
         Admission::Accepted { dropped: Vec::new() }
     }
 
     /// Takes a message while offline (C44): of retained QoS 0 messages of one topic only the newest is kept,
-    /// and the oldest QoS 0 messages make room.
+    /// and the oldest QoS 0 messages make room. Where even that would not help, nothing is changed.
     pub fn admit_offline(&mut self, outgoing: Outgoing) -> Admission {
-        if outgoing.message.qos == QoS::AtMostOnce
-            && outgoing.message.retain
-            && let Some(older) = self.queue.take_superseded(&outgoing.message.topic)
-        {
-            self.unaccount(&older);
-            older.completion.resolve(Outcome::Done);
+        let size = outgoing.message.size();
+        let (count, bytes) = self.queue.qos0();
+        if self.limits.exceeded(self.count - count, self.bytes - bytes, size) {
+            return Admission::Full(outgoing);
         }
+        self.supersede(&outgoing);
         let mut dropped = Vec::new();
-        while self.is_full_for(outgoing.message.size()) {
-            let Some(oldest) = self.queue.take_oldest_qos0() else {
-                return Admission::Full(outgoing);
-            };
+        while self.is_full_for(size)
+            && let Some(oldest) = self.queue.take_oldest_qos0()
+        {
             self.unaccount(&oldest);
             oldest.completion.resolve(Outcome::Failed(PublishFailure::Dropped));
             dropped.push(oldest.message.topic);
@@ -168,6 +198,16 @@ impl Outbox {
         self.account(&outgoing);
         self.queue.push_back_coalescing(outgoing);
         Admission::Accepted { dropped }
+    }
+
+    /// Takes the message out of the queue whose place `newer` takes.
+    fn supersede(&mut self, newer: &Outgoing) {
+        if newer.is_coalescing()
+            && let Some(older) = self.queue.take_superseded(&newer.message.topic)
+        {
+            self.unaccount(&older);
+            older.completion.resolve(Outcome::Done);
+        }
     }
 
     /// Hands out what is to be sent next and counts it as sent; `None` when there is nothing, or the window
@@ -258,11 +298,11 @@ impl Outbox {
             entry.dup |= !entry.due && entry.stage == Stage::Publish && entry.offset < offset;
             entry.due = true;
         }
-        while let Some((_, outgoing)) = self.writing.pop_back() {
+        // What is left of the greeting goes to the queue, behind what was taken from it before.
+        while let Some(outgoing) = self.lane.pop_back() {
             self.queue.push_front(outgoing);
         }
-        // The greeting is said anew on the next connection; what it said belongs to this one.
-        while let Some(outgoing) = self.lane.pop_back() {
+        while let Some((_, outgoing)) = self.writing.pop_back() {
             self.queue.push_front(outgoing);
         }
     }
@@ -319,111 +359,5 @@ impl Outbox {
     fn unaccount(&mut self, outgoing: &Outgoing) {
         self.count -= 1;
         self.bytes -= outgoing.message.size();
-    }
-}
-
-/// A queue from whose middle messages can be taken: they leave a hole, and holes are closed when there are
-/// more of them than messages, so that a sensor that runs for days without a broker costs no memory.
-#[derive(Debug, Default)]
-struct Queue {
-    slots: VecDeque<Option<Outgoing>>,
-    /// The number of the first slot; slots keep their number until the holes are closed.
-    base: i64,
-    holes: usize,
-    /// Where the newest retained QoS 0 message of a topic waits. Only messages queued offline are in it.
-    retained: HashMap<String, i64>,
-    /// No QoS 0 message waits in front of this slot.
-    qos0_from: i64,
-}
-
-impl Queue {
-    fn front(&self) -> Option<&Outgoing> {
-        // `pop_front` and `take` leave no hole at the front.
-        self.slots.front().and_then(Option::as_ref)
-    }
-
-    fn push_back(&mut self, outgoing: Outgoing) {
-        self.slots.push_back(Some(outgoing));
-    }
-
-    fn push_back_coalescing(&mut self, outgoing: Outgoing) {
-        if outgoing.message.qos == QoS::AtMostOnce && outgoing.message.retain {
-            let number = self.base + i64::try_from(self.slots.len()).unwrap_or(i64::MAX);
-            self.retained.insert(outgoing.message.topic.clone(), number);
-        }
-        self.push_back(outgoing);
-    }
-
-    fn push_front(&mut self, outgoing: Outgoing) {
-        self.slots.push_front(Some(outgoing));
-        self.base -= 1;
-        self.qos0_from = self.base;
-    }
-
-    fn pop_front(&mut self) -> Option<Outgoing> {
-        let outgoing = self.slots.pop_front()??;
-        if !self.retained.is_empty() && self.retained.get(&outgoing.message.topic) == Some(&self.base) {
-            self.retained.remove(&outgoing.message.topic);
-        }
-        self.base += 1;
-        self.trim();
-        Some(outgoing)
-    }
-
-    fn take_superseded(&mut self, topic: &str) -> Option<Outgoing> {
-        let number = self.retained.remove(topic)?;
-        self.take(number)
-    }
-
-    fn take_oldest_qos0(&mut self) -> Option<Outgoing> {
-        let start = usize::try_from(self.qos0_from - self.base).unwrap_or(0);
-        let is_qos0 =
-            |slot: &Option<Outgoing>| slot.as_ref().is_some_and(|o| o.message.qos == QoS::AtMostOnce);
-        let Some(distance) = self.slots.iter().skip(start).position(is_qos0) else {
-            self.qos0_from = self.base + i64::try_from(self.slots.len()).unwrap_or(0);
-            return None;
-        };
-        let number = self.base + i64::try_from(start + distance).unwrap_or(0);
-        self.qos0_from = number;
-        let outgoing = self.take(number)?;
-        if self.retained.get(&outgoing.message.topic) == Some(&number) {
-            self.retained.remove(&outgoing.message.topic);
-        }
-        Some(outgoing)
-    }
-
-    fn take(&mut self, number: i64) -> Option<Outgoing> {
-        let index = usize::try_from(number - self.base).ok()?;
-        let outgoing = self.slots.get_mut(index)?.take()?;
-        self.holes += 1;
-        self.trim();
-        if self.holes > 64 && self.holes > self.slots.len() / 2 {
-            self.close_holes();
-        }
-        Some(outgoing)
-    }
-
-    fn trim(&mut self) {
-        while matches!(self.slots.front(), Some(None)) {
-            self.slots.pop_front();
-            self.base += 1;
-            self.holes -= 1;
-        }
-    }
-
-    fn close_holes(&mut self) {
-        self.slots.retain(Option::is_some);
-        self.holes = 0;
-        self.qos0_from = self.base;
-        let coalescing = std::mem::take(&mut self.retained);
-        for (number, slot) in (self.base..).zip(&self.slots) {
-            if let Some(outgoing) = slot
-                && outgoing.message.qos == QoS::AtMostOnce
-                && outgoing.message.retain
-                && coalescing.contains_key(&outgoing.message.topic)
-            {
-                self.retained.insert(outgoing.message.topic.clone(), number);
-            }
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The MQTT session as a state machine without sockets and clocks: packets, requests and the time go in,
 //! packets and events come out. The driver moves the bytes; a test can move the packets itself.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +11,12 @@ use super::message::{Message, QoS};
 use super::options::{SessionOptions, seconds};
 use super::outbox::{Admission, Limits, Next, Outbox, Outgoing};
 use super::packet::{Connect, Packet, PacketId};
+use super::requests::Requests;
 
-/// Bytes of filters in one SUBSCRIBE; brokers with a small packet limit exist.
-const SUBSCRIBE_BYTES: usize = 32 * 1024;
+/// Packets that wait for a broker that does not read, before we stop reading too.
+const BACKLOG: usize = 4096;
+/// Half of the identifiers are kept for subscriptions and for messages that the broker forgets to acknowledge.
+const MAX_WINDOW: usize = 32_767;
 
 /// Why a publish was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,18 +92,15 @@ enum Ending {
     SaidGoodbye,
 }
 
+/// A PINGREQ without its PINGRESP.
 #[derive(Debug)]
-struct Subscription {
-    order: u64,
-    qos: QoS,
-    /// Asked for again by the session itself on this connection, and by nobody else so far.
-    restored: bool,
-}
-
-#[derive(Debug)]
-enum Pending {
-    Subscribe(Vec<String>),
-    Unsubscribe,
+struct Ping {
+    /// When its clock started: when the socket took its last byte. While it waits behind other bytes, each that
+    /// the socket takes starts the clock anew.
+    since: Duration,
+    /// Where it ends in the stream; `None` until it has been handed to the sink.
+    end: Option<u64>,
+    in_socket: bool,
 }
 
 /// See the module.
@@ -110,13 +110,11 @@ pub struct Protocol {
     phase: Phase,
     outbox: Outbox,
     control: VecDeque<Packet>,
-    subscriptions: HashMap<String, Subscription>,
-    next_order: u64,
-    pending: HashMap<PacketId, Pending>,
+    requests: Requests,
     inbound_qos2: HashSet<PacketId>,
     last_sent: Duration,
     last_received: Duration,
-    ping_sent: Option<Duration>,
+    ping: Option<Ping>,
     reading_paused: bool,
     ending: Ending,
     last_mid: u16,
@@ -128,20 +126,18 @@ impl Protocol {
         let limits = Limits {
             messages: options.max_queued_messages.max(1),
             bytes: options.max_queued_bytes.max(1),
-            window: options.max_inflight.clamp(1, usize::from(u16::MAX)),
+            window: options.max_inflight.clamp(1, MAX_WINDOW),
         };
         Self {
             options,
             phase: Phase::Offline,
             outbox: Outbox::new(limits),
             control: VecDeque::new(),
-            subscriptions: HashMap::new(),
-            next_order: 0,
-            pending: HashMap::new(),
+            requests: Requests::default(),
             inbound_qos2: HashSet::new(),
             last_sent: Duration::ZERO,
             last_received: Duration::ZERO,
-            ping_sent: None,
+            ping: None,
             reading_paused: false,
             ending: Ending::Open,
             last_mid: 0,
@@ -172,10 +168,12 @@ impl Protocol {
         let mid = self.take_mid();
         let completion = Arc::new(Completion::default());
         let outgoing = Outgoing { message, completion: Arc::clone(&completion), mid };
-        let (admission, refusal) = if self.is_connected() {
-            (self.outbox.admit(outgoing, greeting), Refusal::FullWhileConnected)
-        } else {
-            (self.outbox.admit_offline(outgoing), Refusal::FullWhileOffline)
+        let (admission, refusal) = match self.phase {
+            Phase::Offline | Phase::Connecting(_) => {
+                (self.outbox.admit_offline(outgoing), Refusal::FullWhileOffline)
+            }
+            _ if greeting => (self.outbox.admit_greeting(outgoing), Refusal::FullWhileConnected),
+            _ => (self.outbox.admit(outgoing), Refusal::FullWhileConnected),
         };
         match admission {
             Admission::Accepted { dropped } => Ok(Receipt { mid, completion, dropped }),
@@ -186,34 +184,18 @@ impl Protocol {
     /// Subscribes now, and again on every connect. A filter that this connection's restoration has covered
     /// already is not asked for a second time: the broker would send its retained messages twice.
     pub fn subscribe(&mut self, filters: Vec<(String, QoS)>) -> u16 {
-        let mut wanted = Vec::with_capacity(filters.len());
-        for (filter, qos) in filters {
-            let order = self.next_order;
-            let known = self.subscriptions.entry(filter.clone()).or_insert_with(|| {
-                self.next_order += 1;
-                Subscription { order, qos, restored: false }
-            });
-            let covered = std::mem::take(&mut known.restored) && known.qos == qos;
-            known.qos = qos;
-            if !covered {
-                wanted.push((filter, qos));
-            }
-        }
+        let wanted = self.requests.subscribe(filters);
         if self.is_connected() { self.send_subscribe(wanted) } else { self.take_mid() }
     }
 
     /// Ends subscriptions.
     pub fn unsubscribe(&mut self, filters: Vec<String>) -> u16 {
-        for filter in &filters {
-            self.subscriptions.remove(filter);
+        let mid = self.take_mid();
+        self.requests.unsubscribe(&filters);
+        if self.is_connected() {
+            self.requests.send_unsubscribe(filters, mid);
         }
-        if !self.is_connected() || filters.is_empty() {
-            return self.take_mid();
-        }
-        let id = self.free_id();
-        self.pending.insert(id, Pending::Unsubscribe);
-        self.control.push_back(Packet::Unsubscribe(id, filters));
-        id
+        mid
     }
 
     /// The service has said its greeting: the queue may follow.
@@ -263,7 +245,7 @@ impl Protocol {
             login: self.options.login(),
         }));
         self.phase = Phase::Connecting(now + seconds(self.options.connect_timeout));
-        self.ping_sent = None;
+        self.ping = None;
         self.last_sent = now;
         self.last_received = now;
     }
@@ -272,12 +254,18 @@ impl Protocol {
     pub fn connection_lost(&mut self, written: u64) {
         self.phase = Phase::Offline;
         self.control.clear();
-        self.pending.clear();
+        self.requests.connection_lost();
         self.outbox.connection_lost(written);
     }
 
     /// The socket has taken `written` bytes of this connection's stream.
-    pub fn written(&mut self, written: u64, events: &mut Vec<Event>) {
+    pub fn written(&mut self, written: u64, now: Duration, events: &mut Vec<Event>) {
+        if let Some(ping) = &mut self.ping
+            && !ping.in_socket
+        {
+            ping.since = now;
+            ping.in_socket = ping.end.is_some_and(|end| end <= written);
+        }
         let report = self.options.report_published;
         self.outbox.written(written, &mut |mid| {
             if report {
@@ -295,12 +283,21 @@ impl Protocol {
         self.reading_paused = paused;
     }
 
+    /// Bytes have arrived, though perhaps not yet a whole packet: the broker lives. To be called for all bytes.
+    pub fn heard(&mut self, now: Duration) {
+        self.last_received = now;
+    }
+
+    /// Whether so many packets wait for the broker to read them that nothing more should be read from it.
+    pub fn is_congested(&self) -> bool {
+        self.control.len() >= BACKLOG
+    }
+
     /// A packet has arrived.
     ///
     /// # Errors
     /// [`Fault`]: the connection must be ended.
     pub fn handle(&mut self, packet: Packet, now: Duration, events: &mut Vec<Event>) -> Result<(), Fault> {
-        self.last_received = now;
         if let Packet::ConnAck(session_present, code) = packet {
             return self.connected(session_present, code, now, events);
         }
@@ -331,20 +328,11 @@ impl Protocol {
                 self.control.push_back(Packet::PubComp(id));
             }
             Packet::SubAck(id, granted) => {
-                if let Some(Pending::Subscribe(filters)) = self.pending.remove(&id) {
-                    if filters.len() != granted.len() {
-                        return Err(Fault::Protocol("SUBACK does not answer every filter".into()));
-                    }
-                    let granted = filters.into_iter().zip(granted).collect();
-                    events.push(Event::Subscribed { mid: id, granted });
-                }
+                let answer = self.requests.granted(id, granted);
+                events.extend(answer.map_err(|wrong| Fault::Protocol(wrong.into()))?);
             }
-            Packet::UnsubAck(id) => {
-                if self.pending.remove(&id).is_some() {
-                    events.push(Event::Unsubscribed { mid: id });
-                }
-            }
-            Packet::PingResp => self.ping_sent = None,
+            Packet::UnsubAck(id) => events.extend(self.requests.ended(id)),
+            Packet::PingResp => self.ping = None,
             Packet::ConnAck(..)
             | Packet::Connect(_)
             | Packet::Subscribe(..)
@@ -377,7 +365,7 @@ impl Protocol {
         let hold = seconds(self.options.greeting_timeout);
         self.phase =
             if hold.is_zero() || self.is_closing() { Phase::Online } else { Phase::Greeting(now + hold) };
-        self.restore_subscriptions();
+        self.restore_subscriptions(session_present);
         events.push(Event::Connected { session_present, outage: None });
         Ok(())
     }
@@ -428,8 +416,11 @@ impl Protocol {
             return Err(Fault::Silent(now.saturating_sub(self.last_received).as_secs().max(1)));
         }
         if now >= self.next_ping(keepalive) {
-            self.control.push_back(Packet::PingReq);
-            self.ping_sent = Some(now);
+            // A ping that still waits to be handed over need not be followed by another.
+            if self.ping.as_ref().is_none_or(|ping| ping.end.is_some()) {
+                self.control.push_back(Packet::PingReq);
+                self.ping = Some(Ping { since: now, end: None, in_socket: false });
+            }
             self.last_sent = now;
         }
         Ok(())
@@ -451,7 +442,7 @@ impl Protocol {
     /// A ping is due when nothing was sent for the keepalive (the broker would drop us, section 3.1.2.10), or
     /// nothing received for it (the link may be dead though we keep sending into it).
     fn next_ping(&self, keepalive: Duration) -> Duration {
-        let silent_since = if self.ping_sent.is_some() || self.reading_paused {
+        let silent_since = if self.ping.is_some() || self.reading_paused {
             self.last_sent
         } else {
             self.last_sent.min(self.last_received)
@@ -460,9 +451,9 @@ impl Protocol {
     }
 
     /// When an unanswered ping proves the connection dead: half a keepalive after it, unless anything else
-    /// has arrived since, or we do not read.
+    /// has arrived since, or we do not read, or it is still behind bytes that the socket takes.
     fn silence_limit(&self) -> Option<Duration> {
-        let ping = self.ping_sent?;
+        let ping = self.ping.as_ref()?.since;
         let keepalive = self.options.keepalive()?;
         (!self.reading_paused).then(|| ping.max(self.last_received) + keepalive / 2)
     }
@@ -471,12 +462,19 @@ impl Protocol {
 
     /// Moves what may be sent into `sink`, until it is full or there is nothing.
     pub fn poll(&mut self, sink: &mut impl Sink, now: Duration) {
+        if self.farewell_sent() {
+            return; // Nothing may follow a DISCONNECT (MQTT-3.14.4-2).
+        }
         let start = sink.offset();
         while !sink.is_full() {
             let Some(packet) = self.control.pop_front() else { break };
             sink.packet(&packet);
+            if let (Packet::PingReq, Some(ping)) = (&packet, &mut self.ping) {
+                ping.end = Some(sink.offset());
+            }
         }
         if self.is_connected() && self.control.is_empty() {
+            self.poll_requests(sink);
             self.poll_messages(sink);
             if self.ending == Ending::Closing && self.outbox.is_empty() && !sink.is_full() {
                 sink.packet(&Packet::Disconnect);
@@ -496,11 +494,19 @@ impl Protocol {
         }
     }
 
+    fn poll_requests(&mut self, sink: &mut impl Sink) {
+        while !sink.is_full() {
+            let outbox = &mut self.outbox;
+            let Some(packet) = self.requests.next(|busy| outbox.free_id(busy)) else { break };
+            sink.packet(&packet);
+        }
+    }
+
     fn poll_messages(&mut self, sink: &mut impl Sink) {
         let greeting = matches!(self.phase, Phase::Greeting(_));
         while !sink.is_full() {
-            let pending = &self.pending;
-            match self.outbox.next(sink.offset(), greeting, |id| pending.contains_key(&id)) {
+            let requests = &self.requests;
+            match self.outbox.next(sink.offset(), greeting, |id| requests.holds(id)) {
                 Some(Next::Publish { message, id, dup }) => sink.publish(message, id, dup),
                 Some(Next::Release(id)) => sink.packet(&Packet::PubRel(id)),
                 None => break,
@@ -511,52 +517,27 @@ impl Protocol {
 
     // ---- subscriptions -------------------------------------------------------------------------------
 
-    fn restore_subscriptions(&mut self) {
-        let mut all: Vec<_> = self
-            .subscriptions
-            .iter_mut()
-            .map(|(filter, subscription)| {
-                subscription.restored = true;
-                (subscription.order, filter.clone(), subscription.qos)
-            })
-            .collect();
-        all.sort_unstable_by_key(|(order, ..)| *order);
-        self.send_subscribe(all.into_iter().map(|(_, filter, qos)| (filter, qos)).collect());
+    fn restore_subscriptions(&mut self, session_present: bool) {
+        let (ended, filters) = self.requests.restore(session_present);
+        let mid = self.take_mid();
+        self.requests.send_unsubscribe(ended, mid);
+        self.send_subscribe(filters);
     }
 
-    /// Queues as few SUBSCRIBEs as hold the filters; the number of the last one.
     fn send_subscribe(&mut self, filters: Vec<(String, QoS)>) -> u16 {
-        if filters.is_empty() {
-            return self.take_mid();
-        }
-        let mut id = 0;
-        let mut rest = filters.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut size = 0;
-            let mut batch = Vec::new();
-            while let Some((filter, _)) = rest.peek()
-                && (batch.is_empty() || size + filter.len() < SUBSCRIBE_BYTES)
-            {
-                size += filter.len() + 3;
-                batch.extend(rest.next());
-            }
-            id = self.free_id();
-            self.pending
-                .insert(id, Pending::Subscribe(batch.iter().map(|(filter, _)| filter.clone()).collect()));
-            self.control.push_back(Packet::Subscribe(id, batch));
-        }
-        id
-    }
-
-    fn free_id(&mut self) -> PacketId {
-        let pending = &self.pending;
-        self.outbox.free_id(|id| pending.contains_key(&id))
+        let last_mid = &mut self.last_mid;
+        self.requests.send_subscribe(filters, || next_number(last_mid))
     }
 
     fn take_mid(&mut self) -> u16 {
-        self.last_mid = if self.last_mid == u16::MAX { 1 } else { self.last_mid + 1 };
-        self.last_mid
+        next_number(&mut self.last_mid)
     }
+}
+
+/// 1 to 65535, and round again.
+fn next_number(last: &mut u16) -> u16 {
+    *last = last.checked_add(1).unwrap_or(1);
+    *last
 }
 
 /// The return codes of MQTT 3.1.1 section 3.2.2.3, for the person who has to act.

@@ -41,11 +41,16 @@ pub fn emit(document: &Document, limits: &Limits) -> Result<String, EmitError> {
         drop(emitter);
         Ok(text)
     });
-    let text = match text {
+    let mut text = match text {
         Some(Ok(text)) => String::from_utf8(text).map_err(|_| failed("the YAML writer failed"))?,
         Some(Err(Failure::Value(error))) => return Err(error),
         Some(Err(Failure::Emitter)) | None => return Err(failed("the YAML writer failed")),
     };
+    let is_scalar = document.root().is_none_or(|root| !document.value(root).is_collection());
+    if is_scalar && !text.starts_with(['\'', '"', '!']) {
+        // PyYAML closes a document that is one plain scalar; the library does not.
+        text.push_str("...\n");
+    }
     if text.len() > limits.bytes {
         let limit = limits.bytes >> 20;
         return Err(failed(&format!(
@@ -260,7 +265,9 @@ fn scalar_event(
 ) -> Result<(), libyaml_safer::Error> {
     let plain_implicit = resolver::resolve(text) == *tag;
     let quoted_implicit = *tag == Tag::Str;
-    out.emit(Event::scalar(anchor, Some(name), text, plain_implicit, quoted_implicit, ScalarStyle::Any))
+    // A tag that must be written makes the text quoted.
+    let style = if plain_implicit || quoted_implicit { ScalarStyle::Any } else { ScalarStyle::SingleQuoted };
+    out.emit(Event::scalar(anchor, Some(name), text, plain_implicit, quoted_implicit, style))
 }
 
 fn decimal(int: &Int, id: NodeId) -> Result<String, Failure> {

@@ -217,13 +217,13 @@ fn float_repr(value: f64) -> String {
     text.into_iter().map(char::from).collect()
 }
 
-/// A complex number as `yaml.dump` writes it.
+/// A complex number as `yaml.dump` writes it, but for `1.0nanj`, which nobody reads back: that is `1.0+nanj`.
 pub(super) fn complex_text(real: f64, imaginary: f64) -> String {
     if imaginary == 0.0 {
         float_repr(real)
     } else if real == 0.0 {
         format!("{}j", float_repr(imaginary))
-    } else if imaginary > 0.0 {
+    } else if imaginary > 0.0 || imaginary.is_nan() {
         format!("{}+{}j", float_repr(real), float_repr(imaginary))
     } else {
         format!("{}{}j", float_repr(real), float_repr(imaginary))
