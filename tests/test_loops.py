@@ -76,7 +76,9 @@ class Grid:
         first = self.dues[0]
         numbers = [round((low - first[0]) / self.interval) for low, _ in self.dues]
         low = max(low - number * self.interval for (low, _), number in zip(self.dues, numbers, strict=True))
-        high = min(high - number * self.interval for (_, high), number in zip(self.dues, numbers, strict=True))
+        high = min(
+            high - number * self.interval for (_, high), number in zip(self.dues, numbers, strict=True)
+        )
         assert low <= high, f"not on a grid of {self.interval} s: {self.dues}"
         return [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
 
