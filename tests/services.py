@@ -52,6 +52,9 @@ class Running:
     def __init__(self, service: miqro.Service) -> None:
         self.service = service
         self.error: BaseException | None = None
+        self.granted = 0
+        if hasattr(service.mqtt_client, "on_subscribe"):
+            service.mqtt_client.on_subscribe = self._on_subscribe
         self.thread = threading.Thread(target=self._run, name=f"runs {service}", daemon=True)
 
     def _run(self) -> None:
@@ -76,6 +79,14 @@ class Running:
         """Wait until the service is connected."""
         self.wait(lambda: self.service.is_connected, "the service is connected")
         return self
+
+    def subscribed(self, times: int = 1) -> Self:
+        """Wait until the broker has confirmed subscriptions so many times: what is published then arrives."""
+        self.wait(lambda: self.granted >= times, "the broker confirms the subscriptions")
+        return self
+
+    def _on_subscribe(self, *_: object) -> None:
+        self.granted += 1
 
     def join(self) -> None:
         """Wait for the end of `run()`; raise what it raised."""
