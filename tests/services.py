@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import wait_until
@@ -12,7 +11,7 @@ from harness.wait import Log
 from miqro.test.tools import DummyMessage, DummyMQTTClient, DummyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from typing_extensions import Self
@@ -35,6 +34,11 @@ def receive(service: miqro.Service, topic: str, payload: bytes | str = b"", *, d
     service._on_message(service.mqtt_client, None, DummyMessage(topic, payload))
     if dispatch:
         service._drain_incoming()
+
+
+def ends_with(seen: list[Any], *last: object) -> Callable[[], bool]:
+    """Return a question to wait for: whether these are the last things that were seen."""
+    return lambda: seen[-len(last) :] == list(last)
 
 
 def loop_of(service: miqro.Service, name: str) -> miqro.Loop:
@@ -132,10 +136,3 @@ class Records(logging.Handler):
     def __exit__(self, *_: object) -> None:
         """Listen no more."""
         self._logger.removeHandler(self)
-
-
-def until(seconds: float) -> Iterator[float]:
-    """Yield the time left until the deadline, as long as there is some."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        yield left

@@ -11,7 +11,7 @@ import pytest
 
 import miqro
 from miqro.test.tools import DummyMessage, DummyMQTTClient
-from services import DEADLINE, Records, Running, make, receive
+from services import DEADLINE, Records, Running, ends_with, make, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +170,7 @@ def test_all_of_a_service_runs_on_that_thread_with_a_real_paho_client(
     broker: Broker, observer: Observer, write_config: Config
 ) -> None:
     """C15, C45: from the first connect to the goodbye."""
-    import paho.mqtt.client as paho
+    paho = pytest.importorskip("paho.mqtt.client")
 
     service = Threads(write_config(broker.port), mqtt_client_cls=paho.Client)
     with Running(service) as running:
@@ -226,7 +226,7 @@ def test_what_a_double_says_is_handled_at_once_by_an_idle_service(config: Path) 
         running.connected()
         for number in range(50):
             receive(service, "service/s/a", str(number), dispatch=False)
-            running.wait(lambda number=number: service.seen[-1:] == [str(number)])
+            running.wait(ends_with(service.seen, str(number)))
 
 
 def test_a_handler_that_receives_a_message_itself_gets_it_afterwards(config: Path) -> None:
@@ -540,7 +540,7 @@ def test_a_service_that_is_idle_for_longer_is_healthy(
             threading.Event().wait(2 * service.INCOMING_STALL_WARN_SECONDS)
             assert service.healthy()
             observer.publish("service/stalls/a", str(number))
-            running.wait(lambda number=number: service.seen[-1:] == [str(number)])
+            running.wait(ends_with(service.seen, str(number)))
         assert stall_warnings(records.texts()) == []
         assert service.failure_count == 0
 

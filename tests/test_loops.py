@@ -17,7 +17,7 @@ import pytest
 
 import miqro
 from miqro import Loop
-from services import DEADLINE, Records, Running, loop_of, make, receive
+from services import DEADLINE, Records, Running, ends_with, loop_of, make, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class S(miqro.Service):
 
     SERVICE_NAME = "s"
     MAX_LOOP_INTERVAL = 100_000.0
-    MQTT_ONLINE_UPDATE_INTERVAL = 100_000
+    MQTT_ONLINE_UPDATE_INTERVAL: float = 100_000
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.seen: list[Any] = []
@@ -487,7 +487,7 @@ def test_a_loop_of_interval_zero_is_called_every_step_with_messages_in_between(c
         running.connected()
         for number in range(100):
             receive(service, "service/s/a", str(number), dispatch=False)
-            running.wait(lambda number=number: service.seen[-2:] == [str(number), "tick"])
+            running.wait(ends_with(service.seen, str(number), "tick"))
     assert [what for what in service.seen if what != "tick"] == [str(number) for number in range(100)]
 
 
@@ -703,7 +703,7 @@ def test_statistics_are_logged_at_the_interval_of_the_heartbeat(config: Path) ->
     """C52: by the running service."""
 
     class Quick(S):
-        MQTT_ONLINE_UPDATE_INTERVAL = 0.01
+        MQTT_ONLINE_UPDATE_INTERVAL: float = 0.01
 
     logging.getLogger("s.main").setLevel(logging.INFO)
     try:
@@ -914,12 +914,16 @@ def test_a_helper_keeps_a_loop_of_its_own_and_starts_it_when_it_needs_it(config:
             self.debounce.trigger()
 
     service = make(Debounced, config)
+
+    def fired(times: int) -> bool:
+        return service.seen.count("fired") == times
+
     with Running(service) as running:
         running.connected()
         for round_ in range(3):
             for _ in range(3):
                 receive(service, "service/s/a", "x", dispatch=False)
-            running.wait(lambda round_=round_: service.seen.count("fired") == round_ + 1)
+            running.wait(functools.partial(fired, round_ + 1))
             assert not service.debounce.loop.is_running()
     assert service.seen.count("x") == 9
 
@@ -1024,7 +1028,7 @@ def test_a_service_runs_again_after_it_was_stopped(
             running.connected()
             running.subscribed()
             observer.publish("service/s/a", str(number))
-            running.wait(lambda number=number: service.seen[-1:] == [str(number)])
+            running.wait(ends_with(service.seen, str(number)))
         assert not service.is_connected
     assert observer.payloads("service/s/online")[-1] == "0"
 
@@ -1049,13 +1053,17 @@ def test_an_idle_service_sleeps_until_the_next_loop_is_due(config: Path) -> None
     service = make(S, config)
     service.add_handler("a", service.seen.append)
     wake = WatchedWake(service)
+
+    def slept(times: int) -> bool:
+        return len(wake.timeouts) > times
+
     with Running(service) as running:
         running.wait(lambda: service.is_connected and service._Service__dispatcher.idle)  # type: ignore[attr-defined]
         for number in range(5):
             before = len(wake.timeouts)
             receive(service, "service/s/a", str(number), dispatch=False)
-            running.wait(lambda number=number: service.seen[-1:] == [str(number)])
-            running.wait(lambda before=before: len(wake.timeouts) > before)
+            running.wait(ends_with(service.seen, str(number)))
+            running.wait(functools.partial(slept, before))
         running.wait(lambda: service._Service__dispatcher.idle)  # type: ignore[attr-defined]
         # One for each message, one more where the notification came while it was being handled.
         assert len(wake.timeouts) <= 5 * 2 + 5

@@ -13,7 +13,7 @@ import pytest
 import miqro
 from harness import Script
 from miqro.test.tools import DummyMQTTClient, DummyState
-from services import DEADLINE, Running, loop_of, make, receive
+from services import DEADLINE, Running, ends_with, loop_of, make, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -784,7 +784,7 @@ def test_wait_for_work_may_wait_for_a_serial_line(world: World, terminal: Termin
             running.wait(lambda: "message 1" in service.seen)
         for character in "xyz":
             terminal.say(character)
-            running.wait(lambda character=character: service.seen[-1:] == [character])
+            running.wait(ends_with(service.seen, character))
         service.stop = True
         terminal.say("!")
 
@@ -941,8 +941,12 @@ def test_methods_that_are_set_on_the_instance_are_honoured(world: World) -> None
     service = world.make(Over)
     drained: list[int] = []
     drain = service._drain_incoming
-    service._drain_incoming = lambda: (drained.append(1), drain())
-    service.handle_message = lambda topic, payload: service.seen.append(topic) or True
+
+    def counted() -> None:
+        drained.append(1)
+        drain()
+
+    service._drain_incoming = counted
     service._round_floats = lambda o: {"rounded": o}
     failures: list[str] = []
     service.note_failure = failures.append
@@ -1014,7 +1018,7 @@ def test_a_loop_of_a_service_may_be_found_by_its_function(config: Path) -> None:
 
         def again(self) -> None:
             for loop in self.LOOPS or ():
-                if loop.fn is type(self).tick.fn:
+                if loop.fn is vars(type(self))["tick"].fn:
                     loop.restart()
 
     service = make(Over, config)
@@ -1024,4 +1028,4 @@ def test_a_loop_of_a_service_may_be_found_by_its_function(config: Path) -> None:
     service.again()
     service._loop_step()
     assert service.seen == ["tick", "tick"]
-    assert loop_of(service, "tick").fn is Over.tick.fn
+    assert loop_of(service, "tick").fn is vars(Over)["tick"].fn
