@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import miqro
+from harness import wait_until
 from miqro import Loop
 from services import DEADLINE, Records, Running, ends_with, loop_of, make, receive
 
@@ -1030,7 +1031,7 @@ def test_a_service_runs_again_after_it_was_stopped(
             observer.publish("service/s/a", str(number))
             running.wait(ends_with(service.seen, str(number)))
         assert not service.is_connected
-    assert observer.payloads("service/s/online")[-1] == "0"
+    wait_until(lambda: observer.payloads("service/s/online")[-1] == "0", DEADLINE, "it says goodbye")
 
 
 def test_a_class_that_spells_out_stop_is_stopped_too(config: Path) -> None:
