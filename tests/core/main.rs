@@ -1,5 +1,6 @@
 //! The engine, tested without Python.
 
+#[cfg(test)]
 mod codec;
 mod dedup;
 mod router;
