@@ -110,6 +110,12 @@ def subscribe(service: Service, client: Any, filters: list[str]) -> None:
             client.subscribe(topic_filter)
 
 
+def connected(client: Any) -> bool:
+    """Whether the client says that it is connected; a double that does not say counts as connected."""
+    asked = getattr(client, "is_connected", None)
+    return bool(asked()) if callable(asked) else True
+
+
 def thread_alive(client: Any) -> bool:
     """Whether the client's network thread runs; a double without one counts as alive."""
     if isinstance(client, mqtt.Client):

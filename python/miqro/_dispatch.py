@@ -65,6 +65,7 @@ class Dispatcher:
         service = self._service
         text = payload_text(payload)
         service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+        self.stalled()
         limit = service.MAX_INCOMING_QUEUE
         if len(self._queued) >= limit and self.thread not in (None, get_ident()):
             deadline = monotonic() + service.INCOMING_STALL_WARN_SECONDS
@@ -78,7 +79,6 @@ class Dispatcher:
             service.note_failure(problem)
             return
         self._queued.append((monotonic(), topic, text))
-        self.stalled()
         self._wake.notify()
 
     def call(self, callback: Callable[..., object], *args: object) -> None:

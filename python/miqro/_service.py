@@ -303,8 +303,9 @@ class Service(Publisher):
         return monotonic() - began
 
     def _update_online_status(self, _: object = None) -> None:
-        # While there is no connection nothing is published: the connect will say it.
-        if self.is_connected:
+        # While there is no connection nothing is published: the connect will say it. An `_on_connect` without
+        # super leaves `is_connected` as it is.
+        if self.is_connected or _connection.connected(self.mqtt_client):
             self.publish(self.willtopic, "1", retain=True, global_=True)
         self.log.info("Loop stats:")
         for loop in self.LOOPS or ():
