@@ -82,7 +82,7 @@ def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
 
 
 class greeting:  # noqa: N801 - used like a function
-    """What is published inside goes out ahead of what is queued (C40)."""
+    """What is published inside goes out ahead of what was queued while the broker was away (C40)."""
 
     def __init__(self, client: Any) -> None:
         self._session = client._session if isinstance(client, mqtt.Client) else None
@@ -130,9 +130,9 @@ def farewell(service: Service) -> None:
     """Says that the service is gone, sends what is queued, disconnects; within the two seconds of C40."""
     client = service.mqtt_client
     try:
-        # Ahead of a queue that may be too long for the time that is left.
-        with greeting(client):
-            service.publish(service.willtopic, "0", retain=True, global_=True)
+        if isinstance(client, mqtt.Client) and client._session is not None:
+            client._session.begin_farewell()
+        service.publish(service.willtopic, "0", retain=True, global_=True)
         if hasattr(client, "disconnect"):
             client.disconnect()
     finally:

@@ -31,6 +31,7 @@ use cork::Cork;
 use event::{Event, Inbox};
 use message::{Message, QoS};
 use options::SessionOptions;
+use outbox::Urgency;
 use protocol::{Protocol, Receipt, Refusal};
 
 /// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
@@ -44,8 +45,8 @@ const A_LONG_TIME: Duration = Duration::from_secs(3600);
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
-    /// The thread that says the greeting, while it does. Other threads' messages are no part of it.
-    greeter: Mutex<Option<ThreadId>>,
+    /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
+    speaker: Mutex<Option<(ThreadId, Urgency)>>,
     /// Wakes the service.
     wake: Arc<Wake>,
     /// Holds messages back while the service is at work.
@@ -167,7 +168,7 @@ impl Session {
                 options.max_incoming_messages.max(1),
                 options.max_queued_bytes.max(1),
             )),
-            greeter: Mutex::new(None),
+            speaker: Mutex::new(None),
             wake,
             cork: Cork::default(),
             driver_wake: tokio::sync::Notify::new(),
@@ -274,8 +275,9 @@ impl Session {
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
         let message = Message { topic, payload, qos, retain, dup: false };
-        let greeting = self.greeter().is_some_and(|thread| thread == std::thread::current().id());
-        let mut receipt = self.shared.protocol().publish(message, greeting)?;
+        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
+        let urgency = speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency);
+        let mut receipt = self.shared.protocol().publish(message, urgency)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
@@ -320,14 +322,19 @@ impl Session {
         mid
     }
 
-    fn greeter(&self) -> MutexGuard<'_, Option<ThreadId>> {
-        self.shared.greeter.lock().unwrap_or_else(PoisonError::into_inner)
+    fn speaker(&self) -> MutexGuard<'_, Option<(ThreadId, Urgency)>> {
+        self.shared.speaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the
     /// queue.
     pub fn begin_greeting(&self) {
-        *self.greeter() = Some(std::thread::current().id());
+        *self.speaker() = Some((std::thread::current().id(), Urgency::Greeting));
+    }
+
+    /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+    pub fn begin_farewell(&self) {
+        *self.speaker() = Some((std::thread::current().id(), Urgency::Farewell));
     }
 
     /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
@@ -345,7 +352,7 @@ impl Session {
 
     /// The greeting is said: what was queued may be sent.
     pub fn greeted(&self) {
-        *self.greeter() = None;
+        *self.speaker() = None;
         self.shared.protocol().greeted();
         self.shared.driver_wake.notify_one();
     }
