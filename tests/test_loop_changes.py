@@ -295,7 +295,7 @@ def test_another_thread_changes_the_loops_of_a_service_that_sleeps(
     """C53: the service wakes at once: it would sleep for a day."""
     service = make(Slots, config)
     with Running(service) as running:
-        wake = running.wait(lambda: service.is_connected and service._Service__dispatcher.idle)  # type: ignore[attr-defined]
+        wake = running.wait(lambda: service.is_connected and service._miqro_dispatcher.idle)
         assert wake
         assert service.seen == []
         service.do(what)
@@ -334,9 +334,9 @@ def test_a_loop_is_stopped_from_another_thread(config: Path) -> None:
         running.wait(lambda: len(service.seen) > 5)
         busy.stop()
         assert not busy.is_running()
-        running.wait(lambda: service._Service__dispatcher.idle)  # type: ignore[attr-defined]
+        running.wait(lambda: service._miqro_dispatcher.idle)
         count = len(service.seen)
-        running.wait(lambda: service._Service__due_in() > 1000)  # type: ignore[attr-defined]
+        running.wait(lambda: service._miqro_due_in() > 1000)
         assert len(service.seen) == count
 
 

@@ -48,9 +48,9 @@ class WatchedWake:
     """The service's wake, writing down how long it was to sleep each time."""
 
     def __init__(self, service: miqro.Service) -> None:
-        self._wake = service._Service__wake  # type: ignore[attr-defined]
+        self._wake = service._miqro_wake
         self.timeouts: list[float | None] = []
-        service._Service__wake = self  # type: ignore[attr-defined]
+        service._miqro_wake = self
 
     def wait(self, timeout: float | None = None) -> bool:
         self.timeouts.append(timeout)
@@ -77,7 +77,7 @@ def test_stop_from_another_thread_ends_run_at_once(
         service = S(write_config(1, broker="reconnect_delay_min: 1000\nreconnect_delay_max: 1000"))
     running = Running(service)
     running.thread.start()
-    running.wait(lambda: service._Service__dispatcher.idle)  # type: ignore[attr-defined]
+    running.wait(lambda: service._miqro_dispatcher.idle)
     if kind != "no broker":
         running.connected()
     service.stop = True
@@ -170,13 +170,13 @@ def test_an_idle_service_sleeps_until_the_next_loop_is_due(config: Path) -> None
         return len(wake.timeouts) > times
 
     with Running(service) as running:
-        running.wait(lambda: service.is_connected and service._Service__dispatcher.idle)  # type: ignore[attr-defined]
+        running.wait(lambda: service.is_connected and service._miqro_dispatcher.idle)
         for number in range(5):
             before = len(wake.timeouts)
             receive(service, "service/s/a", str(number), dispatch=False)
             running.wait(ends_with(service.seen, str(number)))
             running.wait(functools.partial(slept, before))
-        running.wait(lambda: service._Service__dispatcher.idle)  # type: ignore[attr-defined]
+        running.wait(lambda: service._miqro_dispatcher.idle)
         # One for each message, one more where the notification came while it was being handled.
         assert len(wake.timeouts) <= 5 * 2 + 5
         assert all(timeout is not None and timeout > 99_000 for timeout in wake.timeouts)
