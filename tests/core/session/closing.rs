@@ -155,6 +155,25 @@ fn nothing_follows_the_goodbye() {
     closer.join().unwrap();
 }
 
+/// A socket that is closed with unread input sends a reset, which overtakes what was written last.
+#[test]
+fn the_last_words_arrive_though_much_was_never_read() {
+    let broker = Broker::new();
+    let (client, mut peer) = Client::connected(&broker, |options| options.max_incoming_messages = 1);
+    for _ in 0..100 {
+        peer.send(&Packet::Publish(message("in", &"x".repeat(1000), QoS::AtMostOnce), None));
+    }
+    client.publish("last", "words", QoS::AtMostOnce);
+    let session = Arc::clone(&client.session);
+    let closer = std::thread::spawn(move || session.close(PATIENCE));
+    closer.join().unwrap();
+    // Read only now, when a reset would long have thrown it all away.
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut peer.stream, &mut bytes).unwrap();
+    assert_eq!(&bytes[bytes.len() - 2..], [0xe0, 0], "DISCONNECT is the last");
+    assert!(bytes.windows(9).any(|window| window == b"lastwords"));
+}
+
 #[test]
 fn a_session_that_is_dropped_says_goodbye_and_ends_its_thread() {
     let broker = Broker::new();
