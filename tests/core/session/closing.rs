@@ -125,6 +125,22 @@ fn close_is_idempotent_and_legal_from_any_thread() {
 }
 
 #[test]
+fn a_session_that_is_closed_before_the_broker_answers_was_never_connected() {
+    let broker = Broker::new();
+    let client = Client::started(broker.port(), |_| {});
+    let mut peer = broker.accept();
+    peer.connect();
+    let session = Arc::clone(&client.session);
+    let closer = std::thread::spawn(move || session.close(Duration::from_millis(50)));
+    assert_eq!(peer.rest(), [], "what is not connected cannot say DISCONNECT");
+    drop(peer);
+    closer.join().unwrap();
+    let mut events = Vec::new();
+    client.session.take_events(16, &mut events);
+    assert_eq!(events, []);
+}
+
+#[test]
 fn close_accepts_any_timeout() {
     let broker = Broker::new();
     let (client, mut peer) = Client::connected(&broker, |_| {});
