@@ -415,6 +415,11 @@ class Session:
             How many messages were still owed to the broker.
         """
 
+    def cork(self, /) -> None:
+        """
+        A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
+        """
+
     def greeted(self, /) -> None:
         """
         The greeting is said: what was queued may be sent.
@@ -473,6 +478,11 @@ class Session:
         """
         As `take`, but messages come as (topic, text, routes): the text of contract C14, and the handlers that
         `router` finds for the topic.
+        """
+
+    def uncork(self, /) -> None:
+        """
+        The turn is over: out with it.
         """
 
     def unsubscribe(self, /, filters: Sequence[str]) -> int:

@@ -315,6 +315,21 @@ impl Session {
         self.inner.begin_greeting();
     }
 
+    /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+    fn begin_farewell(&self) {
+        self.inner.begin_farewell();
+    }
+
+    /// A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
+    fn cork(&self) {
+        self.inner.cork();
+    }
+
+    /// The turn is over: out with it.
+    fn uncork(&self) {
+        self.inner.uncork();
+    }
+
     /// The greeting is said: what was queued may be sent.
     fn greeted(&self) {
         self.inner.greeted();

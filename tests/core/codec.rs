@@ -74,7 +74,7 @@ fn packet() -> impl Strategy<Value = Packet> {
 
 fn encoded(packet: &Packet) -> BytesMut {
     let mut buffer = BytesMut::new();
-    encode(packet, &mut buffer).unwrap();
+    encode(packet, &mut buffer).expect("it can be encoded");
     buffer
 }
 

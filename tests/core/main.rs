@@ -1,6 +1,7 @@
 //! The engine, tested without Python.
 #![cfg(test)]
 
+#[cfg(test)]
 mod codec;
 mod config;
 mod dedup;

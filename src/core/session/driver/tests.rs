@@ -17,6 +17,9 @@ struct Script {
     gives: VecDeque<(usize, Bytes)>,
     takes: usize,
     writes: Vec<Vec<u8>>,
+    /// Looked at in each write: how many messages the service has been given by then.
+    shared: Arc<Shared>,
+    waiting: Vec<usize>,
     /// How often the session had written when a piece was read.
     read_after: Vec<usize>,
     /// How often it may write before the stream is closed.
@@ -50,6 +53,8 @@ impl AsyncRead for Script {
 impl AsyncWrite for Script {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let count = bytes.len().min(self.takes);
+        let waiting = self.shared.inbox().messages();
+        self.waiting.push(waiting);
         self.writes.push(bytes[..count].to_vec());
         Poll::Ready(Ok(count))
     }
@@ -98,6 +103,8 @@ fn a_burst_of_publishes_is_one_write() {
         gives: [(1, bytes(&[Packet::ConnAck(false, 0)]))].into(),
         takes: usize::MAX,
         writes: Vec::new(),
+        shared: Arc::clone(&session.shared),
+        waiting: Vec::new(),
         read_after: Vec::new(),
         ends_after: 2,
     };
@@ -142,6 +149,8 @@ fn much_to_write_does_not_keep_it_from_reading() {
         gives: [(connect, bytes(&[Packet::ConnAck(false, 0)])), (connect + 5, bytes(&[incoming]))].into(),
         takes: 1,
         writes: Vec::new(),
+        shared: Arc::clone(&session.shared),
+        waiting: Vec::new(),
         read_after: Vec::new(),
         ends_after: connect + 1000,
     };
@@ -151,27 +160,42 @@ fn much_to_write_does_not_keep_it_from_reading() {
     assert_eq!(session.waiting(), 1);
 }
 
-/// Design section 4: acknowledged after the hand-over, though both happen on one thread.
+fn incoming(id: PacketId) -> Packet {
+    let topic = "in".into();
+    let message = Message { topic, payload: Bytes::new(), qos: QoS::AtLeastOnce, retain: false, dup: false };
+    Packet::Publish(message, Some(id))
+}
+
+/// Design section 4: what is acknowledged is in the service's queue.
+#[test]
+fn messages_are_handed_over_before_they_are_acknowledged() {
+    let session = session();
+    let script = Script {
+        gives: [(1, bytes(&[Packet::ConnAck(false, 0), incoming(1), incoming(2)]))].into(),
+        takes: usize::MAX,
+        writes: Vec::new(),
+        shared: Arc::clone(&session.shared),
+        waiting: Vec::new(),
+        read_after: Vec::new(),
+        ends_after: 2,
+    };
+    let (script, end) = run(&session, script);
+    assert!(matches!(end, End::Closed));
+    assert_eq!(script.writes[1], bytes(&[Packet::PubAck(1), Packet::PubAck(2)]));
+    assert_eq!(script.waiting, [0, 2]);
+}
+
 #[test]
 fn what_arrived_before_the_end_is_handed_over() {
     let session = session();
-    let messages = [1, 2].map(|id| {
-        let message = Message {
-            topic: "in".into(),
-            payload: Bytes::new(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            dup: false,
-        };
-        Packet::Publish(message, Some(id))
-    });
-    let mut input = bytes(&[Packet::ConnAck(false, 0)]).to_vec();
-    input.extend_from_slice(&bytes(&messages));
+    let mut input = bytes(&[Packet::ConnAck(false, 0), incoming(1), incoming(2)]).to_vec();
     input.extend_from_slice(&[0xf0, 0]);
     let script = Script {
         gives: [(1, Bytes::from(input))].into(),
         takes: usize::MAX,
         writes: Vec::new(),
+        shared: Arc::clone(&session.shared),
+        waiting: Vec::new(),
         read_after: Vec::new(),
         ends_after: 1,
     };
