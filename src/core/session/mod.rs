@@ -3,6 +3,7 @@
 //! [`Session`] is what the rest of the program holds. `protocol` decides, `outbox` remembers, `driver` moves
 //! bytes, `transport` connects, `codec` knows how packets look.
 
+mod alarm;
 pub mod backoff;
 pub mod codec;
 pub mod completion;
@@ -77,10 +78,6 @@ impl Shared {
 
     fn now(&self) -> Duration {
         self.origin.elapsed()
-    }
-
-    fn instant(&self, time: Duration) -> Instant {
-        self.origin + time
     }
 
     /// Whether a thread of the service waits for the broker's answer.
