@@ -402,6 +402,11 @@ class Session:
             miqro.ConfigError: An option is not known or of the wrong type.
         """
 
+    def begin_farewell(self, /) -> None:
+        """
+        What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+        """
+
     def begin_greeting(self, /) -> None:
         """
         What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
