@@ -151,7 +151,12 @@ impl Outbox {
 
     /// Whether messages wait to be sent, and none is in flight whose acknowledgement sets the pace.
     pub fn is_unpaced(&self) -> bool {
-        self.inflight.is_empty() && (!self.lane.is_empty() || self.queue.front().is_some())
+        self.inflight.is_empty() && self.has_unsent()
+    }
+
+    /// Whether messages wait that were not sent on any connection.
+    pub fn has_unsent(&self) -> bool {
+        !self.lane.is_empty() || self.queue.front().is_some()
     }
 
     /// Bytes of topic and payload owed.

@@ -502,10 +502,10 @@ impl Protocol {
         }
     }
 
-    /// The time for the farewell is over: DISCONNECT, if nothing is owed any more. Else the connection ends
-    /// without, and the broker publishes the will: a `0` that is still owed must not be missing.
+    /// The time for the farewell is over: DISCONNECT, if everything has been said. Else the connection ends
+    /// without, and the broker publishes the will: a `0` that never left must not be missing.
     pub fn hurry(&mut self, sink: &mut impl Sink) {
-        if self.is_connected() && !self.farewell_sent() && self.outbox.is_empty() {
+        if self.is_connected() && !self.farewell_sent() && !self.outbox.has_unsent() {
             sink.packet(&Packet::Disconnect);
             self.ending = Ending::SaidGoodbye;
         }

@@ -318,13 +318,19 @@ impl World {
                     if self.chaos && self.rng.u8(..5) == 0 {
                         continue; // It is busy; the session goes on without the greeting after a time.
                     }
-                    for _ in 0..self.rng.usize(..4) {
+                    for _ in 0..self.rng.usize(..10) {
                         let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
                         self.say(qos, retain, Urgency::Greeting);
                     }
                     if self.rng.bool() {
                         let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
                         self.subscribe(all);
+                    }
+                    if self.chaos && self.rng.u8(..4) == 0 {
+                        // Some of it is on its way when the connection breaks.
+                        self.drive();
+                        self.socket_takes_some();
+                        return self.cut();
                     }
                     self.protocol.greeted();
                 }
@@ -380,11 +386,17 @@ impl World {
 
     pub fn broker_speaks(&mut self) {
         let (packet, hangs_up) = self.broker.speak(&mut self.rng, self.chaos);
-        if let (Some(packet), Some(connection)) = (packet, &mut self.connection) {
-            codec::encode(&packet, &mut connection.to_client).expect("the broker's packets can be encoded");
+        if let Some(packet) = packet {
+            self.client_is_told(&packet);
         }
         if hangs_up {
             self.cut();
+        }
+    }
+
+    fn client_is_told(&mut self, packet: &Packet) {
+        if let Some(connection) = &mut self.connection {
+            codec::encode(packet, &mut connection.to_client).expect("the broker's packets can be encoded");
         }
     }
 
@@ -424,6 +436,10 @@ impl World {
             Some(Holder::Request) | None => None,
         };
         let packet = match self.rng.u8(..5) {
+            // Before its PUBREC a PUBCOMP is of the wrong kind, too.
+            2 if qos == Some(QoS::ExactlyOnce) && !self.broker.has_received(id) => {
+                return self.client_is_told(&Packet::PubComp(id));
+            }
             0 if qos != Some(QoS::AtLeastOnce) => Packet::PubAck(id),
             1 if qos != Some(QoS::ExactlyOnce) => Packet::PubRec(id),
             2 if qos != Some(QoS::ExactlyOnce) => Packet::PubComp(id),
