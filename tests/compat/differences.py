@@ -57,10 +57,19 @@ difference(
     "subscribes-at-qos-1",
     "A subscription at QoS 0 loses commands whenever the connection is poor, whatever QoS they were sent at.",
 )
-rule("subscribes-at-qos-1", "original", r"^(session \S+ subscribe \S+) q0$", r"\1 q1")
+# What a service subscribes to by hand has the QoS that it says.
+rule("subscribes-at-qos-1", "original", r"^(session \S+ subscribe (?!\S*by_hand)\S+) q0$", r"\1 q1")
 
 difference(
     "log-of-the-connection",
     "1.x said nothing where the broker was away. The logger `.mqtt` now says where it is connected, and why it is not.",
 )
-rule("log-of-the-connection", "ours", r"^log (?:INFO|WARNING) mqtt (?:dis)?connected (?:to|from) the broker", None)
+rule("log-of-the-connection", "ours", r"^log INFO mqtt (?:dis)?connected (?:to|from) the broker", None)
+rule("log-of-the-connection", "ours", r"^log WARNING mqtt no connection to the broker at \S+: .+", None)
+rule("log-of-the-connection", "original", r"^log ERROR mqtt failed to receive on socket: ", None)
+
+difference(
+    "discovery-at-qos-1",
+    "1.x asked for QoS 1 and lost it on the way: a device could be missing in Home Assistant.",
+)
+rule("discovery-at-qos-1", "original", r'^(wire \S+/config) q0 (r1 \{"(?:device|name)")', r"\1 q1 \2")

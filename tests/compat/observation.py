@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from compat.meanings import meanings
+from compat.meanings import error_type, meanings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,12 +39,12 @@ def observe(run: Run) -> list[str]:
 
 
 def neutral(line: str, run: Run) -> str:
-    """Take out of a line what is another in each run: folders, ports, addresses of objects."""
+    """Take out of a line what is another in each run: folders, ports, addresses, process ids."""
     line = line.replace(str(run.folder), "<folder>")
     if run._proxy is not None:
         line = line.replace(str(run._proxy.port), "<port>")
     line = line.replace(str(run.stage.broker.port), "<port>")
-    return re.sub(r" at 0x[0-9a-f]+", "", line)
+    return re.sub(r"(?<=-debug-)\d+", "<pid>", re.sub(r" at 0x[0-9a-f]+", "", line))
 
 
 def wire_lines(messages: Iterable[Message], prefix: str, *, in_order: bool, every: bool) -> list[str]:
@@ -97,7 +97,7 @@ def process_lines(result: Result) -> list[str]:
     if result.returncode not in (0, -9) and records and crashes == [] and records[-1].error:
         # The traceback that ends a process follows its last record directly.
         *_, last = records
-        crashes = [f"crash {last.error}"]
+        crashes = [f"crash of the process: {error_type(last.error or '')}"]
         records[-1] = last._replace(error=None)
     logged = [
         f"log {record.level} {record.logger} {meaning}"
@@ -105,7 +105,10 @@ def process_lines(result: Result) -> list[str]:
         if record.level in _COMPARED_LEVELS
         for meaning in meanings(record)
     ]
-    lines += sorted(logged) + crashes
+    # A filter that two handlers have is subscribed to once: see the `session` lines. How often the statistics of
+    # the loops are logged is a matter of time.
+    once = {line for line in logged if re.search(r" subscribing to | Loop\(\w+\) (?:not called|called|takes)", line)}
+    lines += sorted([line for line in logged if line not in once] + list(once)) + crashes
     lines.append(f"exit {result.returncode}")
     return lines
 
@@ -126,9 +129,9 @@ def parse_log(lines: Iterable[str]) -> tuple[list[Record], list[str]]:
         elif in_traceback and line and not line.startswith((" ", "During handling", "The above")):
             in_traceback = False
             if thread:
-                crashes.append(f"crash of a thread: {line}")
+                crashes.append(f"crash of a thread: {error_type(line)}")
             elif records:
                 records[-1] = records[-1]._replace(error=line)
             else:
-                crashes.append(f"crash {line}")
+                crashes.append(f"crash of the process: {error_type(line)}")
     return records, crashes

@@ -59,6 +59,9 @@ class Run:
         self._seen: dict[str, int] = {}
         self._cleanup = contextlib.ExitStack()
         self._proxy: Proxy | None = None
+        #: The parts of the broker's log that are about a process of another side.
+        self._others: list[range] = []
+        self._other_from: int | None = None
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -121,7 +124,12 @@ class Run:
         return self.script
 
     def start(self, *args: str, by: Side | None = None) -> Script:
-        """Start the process; return when the broker has granted its last subscription and it is `online`."""
+        """Start the process; return when the broker has granted its last subscription and it is `online`.
+
+        With `by`, that implementation plays the part in the runs of both; its session is not recorded then.
+        """
+        if by is not None:
+            self._other_from = len(self.stage.log.events)
         start = len(self.stage.log.events)
         script = self.launch(*args, by=by)
         self.wait_online(start)
@@ -146,6 +154,14 @@ class Run:
         assert not self._ended(), f"{self.name} ended at once; its log:\n{self._stderr()}"
         self.expect("online", "1")
 
+    def wait_log_or_end(self, pattern: str) -> None:
+        """Wait until the service has logged something, or has ended."""
+        wait_until(
+            lambda: re.search(pattern, self._stderr()) or self._ended(),
+            TIMEOUT,
+            f"{self.name} logs {pattern!r}:\n{self._stderr()}",
+        )
+
     def events_so_far(self) -> int:
         """The position in the broker's log, for `wait_online` after something was done."""
         return len(self.stage.log.events)
@@ -167,6 +183,9 @@ class Run:
         # Whoever connected has to be gone from the broker: only then it has published the will.
         wait_until(self._all_gone, TIMEOUT, f"the broker notices the end of {self.name}")
         self.stage.tap.barrier()
+        if self._other_from is not None:
+            self._others.append(range(self._other_from, len(self.stage.log.events)))
+            self._other_from = None
         return result
 
     # ---- messages ------------------------------------------------------------------------------------
@@ -217,7 +236,9 @@ class Run:
 
         def dead() -> bool:
             assert self.script is not None
-            return re.search(r"^Exception in thread", self._stderr(), re.MULTILINE) is not None or self._ended()
+            # The whole traceback has to be there: what is killed meanwhile does not print the rest.
+            whole = r"^Exception in thread.*^[\w.]+(?:Error|Exception)\b"
+            return re.search(whole, self._stderr(), re.MULTILINE | re.DOTALL) is not None or self._ended()
 
         wait_until(
             lambda: answered() or dead(), TIMEOUT, f"an answer on {full}, or death:\n{self._stderr()}"
@@ -234,7 +255,13 @@ class Run:
 
     def events(self) -> list[Session]:
         """What the broker has told so far of clients whose id has the service's name in it."""
-        return [event for event in self.stage.log.events.all()[self._first_event :] if self.name in event.client]
+        return [
+            event
+            for index, event in enumerate(self.stage.log.events.all())
+            if index >= self._first_event
+            and self.name in event.client
+            and not any(index in part for part in self._others)
+        ]
 
     def _ended(self) -> bool:
         return self.script is None or not self.script.running

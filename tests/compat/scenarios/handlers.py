@@ -76,7 +76,7 @@ def what_nobody_handles_goes_to_handle_message(run: Run) -> None:
     run.start()
     run.send("by_hand/x", "1")
     run.expect("handled")
-    run.send("nobody", "2")
+    run.send("by_hand_nobody", "2")
     run.send("end", "3")
     run.expect("ended", "3")
 

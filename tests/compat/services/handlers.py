@@ -100,7 +100,7 @@ class Unhandled(miqro.Service):
 
     def _on_connect(self, client, userdata, flags, rc):
         client.subscribe("service/h_unhandled/by_hand/#")
-        client.subscribe("service/h_unhandled/nobody")
+        client.subscribe("service/h_unhandled/by_hand_nobody")
         super()._on_connect(client, userdata, flags, rc)
 
     def handle_message(self, topic, payload):
@@ -186,8 +186,6 @@ class Callable(miqro.Service):
 
 
 class Base(miqro.Service):
-    SERVICE_NAME = "h_base"
-
     @miqro.handle("common")
     def common(self, payload):
         self.publish("common_done", payload)
@@ -207,7 +205,13 @@ class Derived(Base):
         self.publish("own_done", payload)
 
 
-class Overriding(Base):
+class Overridden(miqro.Service):
+    @miqro.handle("common")
+    def common(self, payload):
+        self.publish("common_done", payload)
+
+
+class Overriding(Overridden):
     """Overrides an inherited handler, and decorates it again."""
 
     SERVICE_NAME = "h_overriding"
@@ -217,13 +221,19 @@ class Overriding(Base):
         self.publish("common_done", "overridden " + payload)
 
 
-class Elder(Base):
+class Parents(miqro.Service):
+    @miqro.handle("common")
+    def common(self, payload):
+        self.publish("common_done", payload)
+
+
+class Elder(Parents):
     """Has nothing of its own; what its sibling adds is not its business."""
 
     SERVICE_NAME = "h_elder"
 
 
-class Younger(Base):
+class Younger(Parents):
     SERVICE_NAME = "h_younger"
 
     @miqro.handle("younger")
