@@ -11,7 +11,7 @@ import pytest
 
 import miqro
 from miqro.test.tools import DummyMessage, DummyMQTTClient
-from services import DEADLINE, Records, Running, make, receive
+from services import DEADLINE, Records, Running, ends_with, make, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,9 +128,8 @@ def test_all_of_a_service_runs_on_the_thread_that_called_run(
     broker = make_broker().start()
     service = Threads(write_config(broker.port, broker="reconnect_delay_min: 0.01\nreconnect_delay_max: 0.1"))
     with Running(service) as running:
-        for _ in range(2):
-            running.connected()
-            broker.wait_log(r"Sending SUBACK to threads")
+        for times in (1, 2):
+            running.connected().subscribed(times)
             with Observer(broker.port) as observer:
                 for _ in range(10):
                     observer.publish("service/threads/a", "1")
@@ -163,6 +162,26 @@ def test_all_of_a_service_runs_on_that_thread_with_a_client_of_another_library(c
     assert set(whats) == EVERYTHING | {"handle_message"}
     assert whats.count("handler") == 20
     assert service.disconnect_count == 2
+    assert {thread for _, thread in service.seen} == {running.thread.ident}
+    assert service.overlaps == 0
+
+
+def test_all_of_a_service_runs_on_that_thread_with_a_real_paho_client(
+    broker: Broker, observer: Observer, write_config: Config
+) -> None:
+    """C15, C45: from the first connect to the goodbye."""
+    paho = pytest.importorskip("paho.mqtt.client")
+
+    service = Threads(write_config(broker.port), mqtt_client_cls=paho.Client)
+    with Running(service) as running:
+        running.connected()
+        running.subscribed()
+        for _ in range(20):
+            observer.publish("service/threads/a", "1")
+            observer.publish("service/threads/enabled", "1")
+        running.wait(lambda: [what for what, _ in service.seen].count("_on_enable") == 20)
+    observer.wait_for("service/threads/online", "0")
+    assert {what for what, _ in service.seen} == EVERYTHING
     assert {thread for _, thread in service.seen} == {running.thread.ident}
     assert service.overlaps == 0
 
@@ -207,7 +226,7 @@ def test_what_a_double_says_is_handled_at_once_by_an_idle_service(config: Path) 
         running.connected()
         for number in range(50):
             receive(service, "service/s/a", str(number), dispatch=False)
-            running.wait(lambda number=number: service.seen[-1:] == [str(number)])
+            running.wait(ends_with(service.seen, str(number)))
 
 
 def test_a_handler_that_receives_a_message_itself_gets_it_afterwards(config: Path) -> None:
@@ -244,7 +263,7 @@ def test_messages_are_handled_in_the_order_in_which_they_came(
     topics = ["service/s/a/1", "service/s/b", "service/s/a", "service/s/b"]
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to s\b")
+        running.subscribed()
         observer.publish_many([(topics[n % 4], str(n).encode()) for n in range(1000)])
         running.wait(lambda: len(service.seen) >= 1000)
     assert service.seen == [str(n) for n in range(1000)]
@@ -271,7 +290,7 @@ def test_ten_thousand_messages_come_while_a_handler_sleeps(
     service = Sleeps(write_config(broker.port))
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to sleeps")
+        running.subscribed()
         observer.publish("service/sleeps/first", "1")
         assert held.wait(DEADLINE)
         observer.publish_many([("service/sleeps/a", str(n).encode()) for n in range(10_000)], qos=0)
@@ -302,7 +321,7 @@ def test_a_small_queue_makes_the_broker_wait_and_loses_nothing(
     service = Small(write_config(broker.port))
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to small")
+        running.subscribed()
         observer.publish("service/small/a", "0")
         assert held.wait(DEADLINE)
         observer.publish_many([("service/small/a", str(n).encode()) for n in range(1, 1000)])
@@ -374,8 +393,8 @@ def test_two_services_run_in_two_threads(broker: Broker, observer: Observer, wri
     with Running(ping) as first, Running(pong) as second:
         first.connected()
         second.connected()
-        broker.wait_log(r"Sending SUBACK to ping")
-        broker.wait_log(r"Sending SUBACK to pong")
+        first.subscribed()
+        second.subscribed()
         observer.publish("service/pong/out", "0")
         first.wait(lambda: ("100", first.thread.ident) in ping.seen)
     assert [payload for payload, _ in ping.seen] == [str(n) for n in range(101)]
@@ -442,7 +461,7 @@ def test_messages_that_pile_up_report_the_stall_without_anybody_asking(
     """C15: the double's next message does."""
     service = make(Stalls, config)
     service.mqtt_client.ensure_connected()
-    while not service.failure_count:
+    while not stall_warnings([service.last_failure or ""]):
         receive(service, "service/stalls/a", "1", dispatch=False)
     assert len(stall_warnings([record.getMessage() for record in caplog.records])) == 1
 
@@ -465,7 +484,7 @@ def test_a_handler_that_hangs_makes_the_service_unhealthy(
     with Records("stalls.main") as records, Running(service) as running:
         running.connected()
         if kind == "broker":
-            broker.wait_log(r"Sending SUBACK to stalls")
+            running.subscribed()
         running.wait(service.healthy)
         send("service/stalls/hang", "x")
         assert service.held.wait(DEADLINE)
@@ -498,7 +517,7 @@ def test_a_handler_that_took_too_long_is_reported_when_it_comes_back(
     with Records("stalls.main") as records, Running(service) as running:
         running.connected()
         if kind == "broker":
-            broker.wait_log(r"Sending SUBACK to stalls")
+            running.subscribed()
         send("service/stalls/hang", "x")
         assert service.held.wait(DEADLINE)
         send("service/stalls/a", "1")
@@ -516,12 +535,12 @@ def test_a_service_that_is_idle_for_longer_is_healthy(
     service = Stalls(write_config(broker.port))
     with Records("stalls.main") as records, Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to stalls")
+        running.subscribed()
         for number in range(5):
             threading.Event().wait(2 * service.INCOMING_STALL_WARN_SECONDS)
             assert service.healthy()
             observer.publish("service/stalls/a", str(number))
-            running.wait(lambda number=number: service.seen[-1:] == [str(number)])
+            running.wait(ends_with(service.seen, str(number)))
         assert stall_warnings(records.texts()) == []
         assert service.failure_count == 0
 
@@ -648,7 +667,7 @@ def test_an_exception_in_a_handler_leaves_the_connection_and_the_loops_alone(
     service = Ticks(write_config(broker.port))
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to fails")
+        running.subscribed()
         for _ in range(10):
             observer.publish("service/fails/a", "x")
         running.wait(lambda: service.seen.count("last") == 10)
@@ -827,7 +846,7 @@ def test_messages_of_subscriptions_made_by_hand_reach_handle_message(
     service = ByHand(write_config(broker.port))
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"by_hand 0 weather/#")
+        running.subscribed(2)
         observer.publish("weather/rain", "much")
         running.wait(lambda: service.seen)
     assert service.seen == [("weather/rain", "much")]
@@ -910,7 +929,7 @@ def test_a_service_is_disabled_and_enabled_over_a_broker(
     service = Switched(write_config(broker.port))
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to switched")
+        running.subscribed()
         for topic, payload in [
             ("a", "1"),
             ("enabled", "0"),

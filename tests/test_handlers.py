@@ -11,7 +11,7 @@ import pytest
 
 import miqro
 from harness import wait_until
-from services import DEADLINE, Running, make, receive
+from services import DEADLINE, Running, ends_with, make, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,8 @@ class Helper:
 
     def on_two(self, service: miqro.Service, payload: str) -> None:
         self.seen.append((service, payload))
+
+    def anything(self, one: object, two: object) -> None: ...
 
     @classmethod
     def of_class(cls, service: Any, payload: str) -> None:
@@ -340,7 +342,7 @@ def test_the_signature_is_looked_at_once(service: S) -> None:
         ("a", None),
         ("a", "a string"),
         ("a", 5),
-        ("a", functools.partial(Helper([]).on_two, 1, 2)),
+        ("a", functools.partial(Helper([]).anything, 1, 2)),
         ("a", [].sort),
     ],
 )
@@ -400,7 +402,12 @@ def test_a_filter_with_two_handlers_is_subscribed_to_once(config: Path) -> None:
     requested: list[str] = []
     service = make(Twice, config)
     subscribe = service.mqtt_client.subscribe
-    service.mqtt_client.subscribe = lambda topic, *args: requested.append(topic) or subscribe(topic, *args)
+
+    def watched(topic: str, *args: Any) -> Any:
+        requested.append(topic)
+        return subscribe(topic, *args)
+
+    service.mqtt_client.subscribe = watched
     service.mqtt_client.ensure_connected()
     assert sorted(requested) == ["service/s/a", "service/s/enabled"]
     receive(service, "service/s/a", "x")
@@ -488,7 +495,7 @@ def test_handlers_are_added_from_another_thread_while_messages_come(
                 add = service.add_global_handler if number % 2 else service.add_handler
                 topic = f"service/s/n/{number}" if number % 2 else f"n/{number}"
                 add(topic, functools.partial(lambda number, payload: heard.append((number, payload)), number))
-            broker.wait_log(rf"s 1 service/s/n/{count - 1}\b", DEADLINE)
+            running.subscribed(count + 1)
             observer.publish_many(
                 [(f"service/s/n/{number}", str(number).encode()) for number in range(count)]
             )
@@ -522,7 +529,7 @@ def test_a_handler_that_adds_handlers_loses_none_of_the_messages_that_came_with_
     service.add_global_handler("devices/#", discover)
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"s 1 devices/#")
+        running.subscribed()
         observer.publish("devices/x/a", "0")
         assert held.wait(DEADLINE)
         observer.publish_many([("devices/x/a", str(n).encode()) for n in range(1, 50)])
@@ -546,7 +553,7 @@ def test_a_service_of_the_broker_calls_bound_methods_in_both_ways(
     service.add_global_handler("h/#", service.with_service_and_rest)
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to s\b")
+        running.subscribed()
         for topic in ("service/s/1", "service/s/2", "g/r/s", "h"):
             observer.publish(topic, "x")
         running.wait(lambda: len(service.seen) == 4)
@@ -637,11 +644,11 @@ def test_filters_match_on_the_broker_as_on_the_double(
     topics = sorted({topic for _, topic, *_ in table})
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to s\b")
+        running.subscribed()
         for number, topic in enumerate(topics):
             observer.publish(topic, "x")
             observer.publish("service/s/end", str(number))
-            running.wait(lambda number=number: ends[-1:] == [str(number)])
+            running.wait(ends_with(ends, str(number)))
             got.append([call for call in service.seen if call[1] == "x"])
             service.seen.clear()
     for topic, calls in zip(topics, got, strict=True):
@@ -738,7 +745,7 @@ def test_a_shared_subscription_gets_messages_from_the_broker(
     service.add_global_handler("$share/workers/jobs/#", service.without_rest)
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to s\b")
+        running.subscribed()
         observer.publish("jobs/1", "x")
         running.wait(lambda: service.seen)
     assert service.seen == [("x", "1")]
@@ -781,7 +788,7 @@ def test_the_payload_is_the_same_text_from_a_broker(
     service.add_handler("a", service.seen.append)
     with Running(service) as running:
         running.connected()
-        broker.wait_log(r"Sending SUBACK to s\b")
+        running.subscribed()
         observer.publish_many([("service/s/a", payload) for payload in PAYLOADS])
         wait_until(lambda: len(service.seen) == len(PAYLOADS), DEADLINE, "all payloads came")
     assert service.seen == [payload.decode("utf-8", errors="replace").strip() for payload in PAYLOADS]

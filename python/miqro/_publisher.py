@@ -35,6 +35,7 @@ class Publisher:
     log: logging.Logger
     data_topic_prefix: str
     mqtt_client: Any
+    is_connected: bool = False
 
     if TYPE_CHECKING:
 
@@ -44,6 +45,8 @@ class Publisher:
     def __init__(self) -> None:
         self.__last = LastKeyValues()
         self.__sending = RLock()
+        #: Messages refused by a full queue since the last one that was accepted while connected.
+        self.__refusals = 0
 
     @property
     def last_key_values(self) -> LastKeyValues:
@@ -146,14 +149,25 @@ class Publisher:
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
             self.note_failure(f"publishing on {topic!r} failed: {error}")
             return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        if getattr(info, "rc", 0) == mqtt.MQTT_ERR_QUEUE_SIZE:
-            return self.__refused(f"publishing on {topic!r}: the queue is full", info.rc, info)
+        rc = getattr(info, "rc", 0)
+        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
+            self.__no_room(topic)
+        elif rc == 0 and self.__refusals and self.is_connected:
+            self.log.warning("%d messages were refused meanwhile: the queue was full", self.__refusals)
+            self.__refusals = 0
         return info
 
-    def __refused(self, text: str, rc: int, info: object = None) -> Any:
+    def __no_room(self, topic: str) -> None:
+        """Counts each message that is refused; the first one of an outage is news."""
+        text = f"publishing on {topic!r}: the queue is full, the message is not sent"
+        self.log.log(10 if self.__refusals else 40, "%s", text)
+        self.__refusals += 1
+        self.note_failure(text)
+
+    def __refused(self, text: str, rc: int) -> PublishInfo:
         self.log.error("%s", text)
         self.note_failure(text)
-        return PublishInfo(rc) if info is None else info
+        return PublishInfo(rc)
 
     def publish_json(
         self,

@@ -172,8 +172,11 @@ class Service(Publisher):
                         self._drain_incoming()
             finally:
                 signals.leaving()
-                dispatcher.thread = None
-                _connection.farewell(self)
+                dispatcher.leaving = True
+                try:
+                    _connection.farewell(self)
+                finally:
+                    dispatcher.left()
 
     def __notify(self) -> None:
         # Before `__init__` there is nothing to wake.
@@ -194,20 +197,29 @@ class Service(Publisher):
         if outermost:
             self.__dispatcher.thread = get_ident()
         try:
-            self.__run_loops()
-            due_in = self.__due_in()
-            if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
-                more = False
-                self._drain_incoming()
-            elif due_in is None:
-                more = self.__dispatcher.drain()
-            else:
-                more = self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
+            self.__dispatcher.begin_turn()
+            try:
+                more = self.__work()
+            finally:
+                self.__dispatcher.end_turn()
             if not more and not self.stop:
                 self.__wait(self.__due_in(), limit)
         finally:
             if outermost:
                 self.__dispatcher.thread = None
+
+    def __work(self) -> bool:
+        """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        took = self.__run_loops()
+        due_in = self.__due_in()
+        if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+            self._drain_incoming()
+            return False
+        if due_in is None:
+            return self.__dispatcher.drain()
+        # Where loops are always due, messages get as much time as they took.
+        patience = due_in if due_in > 0 else took
+        return self.__dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
 
     def __wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
@@ -277,8 +289,9 @@ class Service(Publisher):
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> None:
-        """Calls the loops that are due."""
+    def __run_loops(self) -> float:
+        """Calls the loops that are due; the seconds that this took."""
+        began = monotonic()
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -287,10 +300,12 @@ class Service(Publisher):
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
+        return monotonic() - began
 
     def _update_online_status(self, _: object = None) -> None:
-        # While there is no connection nothing is published: the connect will say it.
-        if self.is_connected:
+        # While there is no connection nothing is published: the connect will say it. An `_on_connect` without
+        # super leaves `is_connected` as it is.
+        if self.is_connected or _connection.connected(self.mqtt_client):
             self.publish(self.willtopic, "1", retain=True, global_=True)
         self.log.info("Loop stats:")
         for loop in self.LOOPS or ():

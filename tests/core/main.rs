@@ -1,9 +1,12 @@
 //! The engine, tested without Python.
 #![cfg(test)]
 
+#[cfg(test)]
+mod codec;
 mod config;
 mod dedup;
 mod router;
+mod session;
 mod sim;
 mod state_file;
 mod topic;

@@ -1,12 +1,5 @@
 //! Reading YAML (C57). The differential test against PyYAML is `tests/test_yaml.py`; here is what needs no Python.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::format_push_string,
-    reason = "short texts in the helpers of tests"
-)]
-
 use miqro::core::yaml::{Date, DateTime, Document, Int, Limits, Mark, Step, Value, load};
 use proptest::prelude::*;
 

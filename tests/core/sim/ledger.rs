@@ -8,6 +8,7 @@ use miqro::core::session::message::QoS;
 use miqro::core::session::packet::PacketId;
 
 /// A message that the session has accepted.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a message")]
 pub struct Accepted {
     pub topic: String,
     pub qos: QoS,
