@@ -281,8 +281,8 @@ class Service(Publisher):
             self.add_loop(Loop(fn, interval))
 
     def __due_in(self) -> float | None:
-        """Seconds until the next loop is due."""
-        soonest = None
+        """Seconds until the next loop is due, or the announcement to Home Assistant."""
+        soonest = self.__dispatcher.birth.due_in()
         for loop in self.LOOPS or ():
             remaining = loop._attach(self.__wake)
             if remaining is not None and (soonest is None or remaining < soonest):
@@ -360,11 +360,12 @@ class Service(Publisher):
             return
         self.is_connected = True
         self.__dispatcher.sync_routes()
-        filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
+        filters = self.__dispatcher.filters()
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
         with _connection.greeting(client):
             _connection.subscribe(self, client, filters)
             self.mqtt_client.publish(self.willtopic, "1", retain=True)
+            self.__dispatcher.birth.announced()
             self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:
