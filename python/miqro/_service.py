@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import get_ident
 from time import monotonic
 
@@ -19,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import Any, ClassVar
 
     from . import ha_sensors
@@ -49,7 +49,7 @@ class Service(Publisher):
     """
 
     SERVICE_NAME: str = "none"
-    CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = ["miqro.yml", "/etc/miqro.yml"]
+    CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = [Path("miqro.yml"), Path("/etc/miqro.yml")]
     #: Seconds that `_loop_step()` waits at most when it is called by hand.
     MAX_LOOP_INTERVAL: float = 0.2
     #: Seconds between two heartbeats on the will topic.
