@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from compat.differences import DIFFERENCES, apply_rules
+from compat.differences import apply_rules
 from compat.observation import observe
 from compat.run import Run, Side, Stage
 from compat.scenario import SCENARIOS, Scenario
@@ -38,22 +38,26 @@ def compare(scenario: Scenario, original: list[str], ours: list[str]) -> Outcome
     """Compare two results."""
     shown = set(scenario.differs)
     before, after = apply_rules(original, "original", shown), apply_rules(ours, "ours", shown)
-    found = Counter(
-        line.rstrip()
+    unnamed = [
+        # `unified_diff` writes the sign without a blank.
+        f"{line[0]} {line[1:]}".rstrip()
         for line in difflib.unified_diff(before, after, n=0, lineterm="")
         if not line.startswith(("---", "+++", "@@"))
-    )
-    # `unified_diff` writes the sign without a blank.
-    differing = Counter({f"{line[0]} {line[1:]}": count for line, count in found.items()})
-    named = Counter(line for lines in scenario.differs.values() for line in lines)
-    return Outcome(
-        scenario,
-        original,
-        ours,
-        sorted((differing - named).elements(), key=lambda line: line[2:]),
-        sorted((named - differing).elements(), key=lambda line: line[2:]),
-        shown & set(DIFFERENCES),
-    )
+    ]
+    vanished = []
+    for lines in scenario.differs.values():
+        for line in lines:
+            found = next((other for other in unnamed if _fits(line, other)), None)
+            if found is None:
+                vanished.append(line)
+            else:
+                unnamed.remove(found)
+    return Outcome(scenario, original, ours, unnamed, vanished, shown)
+
+
+def _fits(named: str, line: str) -> bool:
+    """Whether a line is the one that is named, where `…` stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, named.split("…"))), line) is not None
 
 
 def run_both(scenario: Scenario, stage: Stage, folder: Path) -> Outcome:
@@ -71,7 +75,9 @@ def _run(scenario: Scenario, side: Side, stage: Stage, folder: Path) -> list[str
         return observe(run)
 
 
-def run_all(names: Iterable[str], stage: Stage, folder: Path) -> tuple[ThreadPoolExecutor, dict[str, Future[Outcome]]]:
+def run_all(
+    names: Iterable[str], stage: Stage, folder: Path
+) -> tuple[ThreadPoolExecutor, dict[str, Future[Outcome]]]:
     """Begin to run scenarios; give their outcomes to be."""
     pool = ThreadPoolExecutor(WORKERS)
     return pool, {name: pool.submit(run_both, SCENARIOS[name], stage, folder / name) for name in names}

@@ -60,8 +60,14 @@ _means(r"^publishing on '(.*?)': ", r"cannot publish on '\1'")
 
 # The configuration.
 _means(r"^\S*miqro.yml:\d+:\d+: 'data_topic' has no '/' at its end", "data_topic has no slash at its end")
-_means(r"^Service configuration for (\S+) not found in .* of configuration file (.*)\. Using.*$", r"no section for \1")
-_means(r"^.*: there is no section '(\S+)' under 'services'; nothing is set for this service$", r"no section for \1")
+_means(
+    r"^Service configuration for (\S+) not found in .* of configuration file (.*)\. Using.*$",
+    r"no section for \1",
+)
+_means(
+    r"^.*: there is no section '(\S+)' under 'services'; nothing is set for this service$",
+    r"no section for \1",
+)
 
 
 def meanings(record: Record) -> list[str]:

@@ -107,7 +107,11 @@ def process_lines(result: Result) -> list[str]:
     ]
     # A filter that two handlers have is subscribed to once: see the `session` lines. How often the statistics of
     # the loops are logged is a matter of time.
-    once = {line for line in logged if re.search(r" subscribing to | Loop\(\w+\) (?:not called|called|takes)", line)}
+    once = {
+        line
+        for line in logged
+        if re.search(r" subscribing to | Loop\(\w+\) (?:not called|called|takes)", line)
+    }
     lines += sorted([line for line in logged if line not in once] + list(once)) + crashes
     lines.append(f"exit {result.returncode}")
     return lines

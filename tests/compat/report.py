@@ -42,7 +42,10 @@ def write_report(outcomes: Iterable[Outcome], path: Path) -> None:
         "",
         "## Intended differences",
         "",
-        *(f"- `{name}`{' (everywhere)' if name in everywhere else ''}: {why}" for name, why in DIFFERENCES.items()),
+        *(
+            f"- `{name}`{' (everywhere)' if name in everywhere else ''}: {why}"
+            for name, why in DIFFERENCES.items()
+        ),
         "",
         "## Where they differ",
         *details,

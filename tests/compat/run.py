@@ -240,9 +240,7 @@ class Run:
             whole = r"^Exception in thread.*^[\w.]+(?:Error|Exception)\b"
             return re.search(whole, self._stderr(), re.MULTILINE | re.DOTALL) is not None or self._ended()
 
-        wait_until(
-            lambda: answered() or dead(), TIMEOUT, f"an answer on {full}, or death:\n{self._stderr()}"
-        )
+        wait_until(lambda: answered() or dead(), TIMEOUT, f"an answer on {full}, or death:\n{self._stderr()}")
         if answered():
             self.expect(topic, payload)
             return True

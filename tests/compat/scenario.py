@@ -21,7 +21,7 @@ class Scenario(NamedTuple):
     """A service, and what happens to it.
 
     `differs` has, by the name of an entry in `differences.py`, the lines by which the two results differ: `- ` is
-    what 1.3.0 shows, `+ ` what this one shows.
+    what 1.3.0 shows, `+ ` what this one shows. In them `…` stands for any text.
     """
 
     name: str
@@ -59,7 +59,9 @@ def scenario(
     file, _, class_name = service.partition(".")
     path = SERVICES / f"{file}.py"
     found = re.search(
-        rf'^class {class_name}\b.*?^    SERVICE_NAME = "([^"]+)"', path.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        rf'^class {class_name}\b.*?^    SERVICE_NAME = "([^"]+)"',
+        path.read_text("utf-8"),
+        re.DOTALL | re.MULTILINE,
     )
     assert found is not None, f"{path} has no class {class_name} with a SERVICE_NAME"
     name = found[1]

@@ -35,7 +35,9 @@ def _version(side: Side) -> str:
         "import importlib.metadata as m, sys; sys.path.pop(0); import miqro;"
         "print(m.version('miqro'), 'paho' in sys.modules)"
     )
-    return subprocess.run([str(side.python), "-Wignore", "-c", code], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [str(side.python), "-Wignore", "-c", code], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")

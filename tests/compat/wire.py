@@ -58,7 +58,10 @@ class Tap:
         """Connect; return when it hears everything."""
         properties = Properties(PacketTypes.CONNECT)
         properties.ReceiveMaximum = 1000
-        for client, more in ((self._ear, {"clean_start": True, "properties": properties}), (self._marker, {})):
+        for client, more in (
+            (self._ear, {"clean_start": True, "properties": properties}),
+            (self._marker, {}),
+        ):
             client.connect("127.0.0.1", self._port, 60, **more)
             client.loop_start()
         if not self._subscribed.wait(TIMEOUT):
@@ -105,7 +108,9 @@ _CONNECT = re.compile(r"New client connected from \S+ as (.+) \((p\d, c\d, k\d+)
 _WILL = re.compile(r"Will message specified \(\d+ bytes\) \((r\d, q\d)\)\.$")
 _GRANTED = re.compile(r"^\d+: (\S.*?) ([012]) (\S+)$")
 _UNSUBSCRIBE = re.compile(r"Received UNSUBSCRIBE from (.+)$")
-_GONE = re.compile(r"Client (.+?) (?:closed its connection|disconnected|has exceeded timeout|already connected)")
+_GONE = re.compile(
+    r"Client (.+?) (?:closed its connection|disconnected|has exceeded timeout|already connected)"
+)
 _REFUSED = re.compile(r"Sending CONNACK to (.+) \(0, ([1-9]\d*)\)$")
 
 

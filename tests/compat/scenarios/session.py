@@ -19,21 +19,54 @@ def a_killed_service_is_reported_by_its_will(run: Run) -> None:
     run.end(signal.SIGKILL)
 
 
-@scenario("session.Terminated", "C40", in_order=True)
+@scenario(
+    "session.Terminated",
+    "C40",
+    in_order=True,
+    differs={
+        "clean-end": """
+            + log INFO main MQTT disconnected, rc=0
+            + log INFO main SIGTERM: stopping
+            - exit -15
+            + exit 0
+        """,
+    },
+)
 def sigterm_ends_the_service(run: Run) -> None:
     """What systemd does to stop a service."""
     run.start()
     run.end(signal.SIGTERM)
 
 
-@scenario("session.Interrupted", "C40", in_order=True)
+@scenario(
+    "session.Interrupted",
+    "C40",
+    in_order=True,
+    differs={
+        "clean-end": """
+            + log INFO main MQTT disconnected, rc=0
+            - crash of the process: KeyboardInterrupt
+            - exit -2
+            + exit 130
+        """,
+    },
+)
 def ctrl_c_ends_the_service(run: Run) -> None:
     """What a person does to stop a service."""
     run.start()
     run.end(signal.SIGINT)
 
 
-@scenario("session.Stops", "C40 C54", in_order=True)
+@scenario(
+    "session.Stops",
+    "C40 C54",
+    in_order=True,
+    differs={
+        "clean-end": """
+            + log INFO main MQTT disconnected, rc=0
+        """,
+    },
+)
 def stop_ends_run(run: Run) -> None:
     """`stop = True` in a handler: `run()` returns, the service is offline, the exit status 0."""
     run.start()
@@ -73,7 +106,15 @@ def connect_and_disconnect_may_be_overridden(run: Run) -> None:
     run.expect("connects")
 
 
-@scenario("session.Offline", "C44")
+@scenario(
+    "session.Offline",
+    "C44",
+    differs={
+        "nothing-lost-offline": """
+            + wire service/s_offline/while_offline q0 r0 1
+        """,
+    },
+)
 def what_is_published_while_offline_is_sent(run: Run) -> None:
     """A service publishes while its connection is away."""
     proxy = run.proxy
@@ -109,7 +150,16 @@ def the_section_broker_is_handed_on(run: Run) -> None:
     run.start()
 
 
-@scenario("session.Unknown", "C41")
+@scenario(
+    "session.Unknown",
+    "C41",
+    differs={
+        "configuration-errors": """
+            - crash of the process: TypeError
+            + crash of the process: ConfigError
+        """,
+    },
+)
 def an_unknown_broker_setting_is_an_error(run: Run) -> None:
     """The service does not start."""
     run.configure(broker="hots: elsewhere")
@@ -171,7 +221,23 @@ def the_client_may_be_used_directly(run: Run) -> None:
     run.expect("/s_byhand/done", "x")
 
 
-@scenario("session.Doubled", "C45 C31")
+@scenario(
+    "session.Doubled",
+    "C45 C31",
+    differs={
+        "doubles-get-text": """
+            - out publish service/s_double/result 42 False 0
+            - out publish service/s_double/flag 1 True 0
+            - out publish service/s_double/number 7 False 0
+            + out publish service/s_double/result '42' False 0
+            + out publish service/s_double/flag '1' True 0
+            + out publish service/s_double/number '7' False 0
+        """,
+        "clean-end": """
+            + out publish service/s_double/online '0' True 0
+        """,
+    },
+)
 def a_double_of_the_client_is_used(run: Run) -> None:
     """The calls that a double sees, in order, and what a message fed to it does."""
     run.launch()

@@ -10,7 +10,22 @@ if TYPE_CHECKING:
     from compat.run import Run
 
 
-@scenario("settings.Names", "C1 C2 C3 C4")
+@scenario(
+    "settings.Names",
+    "C1 C2 C3 C4",
+    differs={
+        "float-precision": """
+            - out JSON_FLOAT_PRECISION 4
+            + out JSON_FLOAT_PRECISION 5
+        """,
+        "constants-are-text": """
+            - out PAYLOAD_ON 1
+            - out PAYLOAD_OFF 0
+            + out PAYLOAD_ON '1'
+            + out PAYLOAD_OFF '0'
+        """,
+    },
+)
 def names_are_there_and_mean_the_same(run: Run) -> None:
     """What `import miqro` gives, class attributes, instance attributes."""
     run.start()
@@ -58,7 +73,27 @@ def a_missing_section_is_a_warning(run: Run) -> None:
     run.start()
 
 
-@scenario("settings.NullSection", "C58")
+@scenario(
+    "settings.NullSection",
+    "C58",
+    differs={
+        "empty-is-nothing-set": """
+            - crash of the process: AttributeError
+            - exit 1
+            + wire service/c_nullsection/online q0 r1 1
+            + wire service/c_nullsection/online q0 r1 0
+            + session c_nullsection connect p2, c1, k60
+            + session c_nullsection will r1, q0
+            + session c_nullsection subscribe service/c_nullsection/enabled q1
+            + log INFO main Loop(_update_online_status) not called
+            + log INFO main connected
+            + log INFO main started
+            + log INFO main subscribing to service/c_nullsection/enabled
+            + log WARNING main miqro.yml:5:3: the section 'c_nullsection' is empty; nothing is set for this service
+            + exit -9
+        """,
+    },
+)
 def an_empty_section_is_nothing_set(run: Run) -> None:
     """`services: {name: }`."""
     run.configure(service="")
@@ -68,7 +103,21 @@ def an_empty_section_is_nothing_set(run: Run) -> None:
     run.wait_log_or_end(r"MQTT connected")
 
 
-@scenario("settings.EmptyFile", "C58")
+@scenario(
+    "settings.EmptyFile",
+    "C58",
+    differs={
+        "empty-is-nothing-set": """
+            - crash of the process: AttributeError
+            - exit 1
+            + out {} service/c_emptyfile/
+            + log INFO main started
+            + log WARNING main miqro.yml: the file is empty; defaults are used
+            + log WARNING main no section for c_emptyfile
+            + exit 0
+        """,
+    },
+)
 def an_empty_file_is_nothing_set(run: Run) -> None:
     """Defaults are used, with a warning."""
     (run.folder / "miqro.yml").write_text("", encoding="utf-8")
@@ -76,14 +125,32 @@ def an_empty_file_is_nothing_set(run: Run) -> None:
     run.end(None)
 
 
-@scenario("settings.NoFile", "C58")
+@scenario(
+    "settings.NoFile",
+    "C58",
+    differs={
+        "configuration-errors": """
+            - crash of the process: Exception
+            + crash of the process: ConfigError
+        """,
+    },
+)
 def no_file_is_an_error(run: Run) -> None:
     """It lists every path."""
     run.launch()
     run.end(None)
 
 
-@scenario("settings.Twice", "C2 C58")
+@scenario(
+    "settings.Twice",
+    "C2 C58",
+    differs={
+        "paths-stay-with-their-service": """
+            - out other
+            + out default
+        """,
+    },
+)
 def a_path_of_the_constructor_is_for_that_service(run: Run) -> None:
     """A service constructed three times in one process, once with a path."""
     run.configure(service="which: default")
@@ -92,13 +159,34 @@ def a_path_of_the_constructor_is_for_that_service(run: Run) -> None:
     run.start()
 
 
-@scenario("settings.Missing", "C58")
+@scenario(
+    "settings.Missing",
+    "C58",
+    differs={
+        "configuration-warnings": """
+            + log WARNING main not_there.yml: there is no such file; <folder>/miqro.yml is used instead
+        """,
+    },
+)
 def a_path_that_does_not_exist_is_passed_over(run: Run) -> None:
     """Another file is used; that is said now."""
     run.start()
 
 
-@scenario("settings.Level", "C58")
+@scenario(
+    "settings.Level",
+    "C58",
+    differs={
+        "log-level-in-the-file": """
+            - out DEBUG
+            - log INFO main Loop(_update_online_status) not called
+            - log INFO main connected
+            - log INFO main started
+            - log INFO main subscribing to service/c_level/enabled
+            + out WARNING
+        """,
+    },
+)
 def log_level_in_the_file(run: Run) -> None:
     """It counts where the constructor has none."""
     run.configure(more="log_level: WARNING\n")
@@ -150,7 +238,18 @@ def state_survives_a_downgrade(run: Run) -> None:
     _report_twice(run, first_by_original=False, second_by_original=True)
 
 
-@scenario("settings.Paths", "C56")
+@scenario(
+    "settings.Paths",
+    "C56",
+    differs={
+        "state-is-like-a-dict": """
+            - wire service/c_paths/dict/done q0 r0 KeyError
+            + wire service/c_paths/dict/done q0 r0 (True, False)
+            - wire service/c_paths/position/done q0 r0 TypeError
+            + wire service/c_paths/position/done q0 r0 3
+        """,
+    },
+)
 def state_is_read_and_set_by_path(run: Run) -> None:
     """By keyword as 1.x had it; by position as it was documented; like a dict."""
     run.start()
@@ -186,7 +285,23 @@ def run_verbose_logs_everything(run: Run) -> None:
     run.expect("pong", "1 DEBUG")
 
 
-@scenario("settings.Debugged", "C61", prefix="c_debug/service/c_debugged/")
+@scenario(
+    "settings.Debugged",
+    "C61",
+    prefix="c_debug/service/c_debugged/",
+    differs={
+        "debug-client-id": """
+            - session c_debugged connect p2, c1, k60
+            - session c_debugged will r1, q0
+            - session c_debugged subscribe service/c_debugged/enabled q1
+            - session c_debugged subscribe service/c_debugged/ping q1
+            + session c_debugged-debug-<pid> connect p2, c1, k60
+            + session c_debugged-debug-<pid> will r1, q0
+            + session c_debugged-debug-<pid> subscribe service/c_debugged/enabled q1
+            + session c_debugged-debug-<pid> subscribe service/c_debugged/ping q1
+        """,
+    },
+)
 def a_debug_run_publishes_elsewhere(run: Run) -> None:
     """`--mqtt-debug-prefix`: publishes and the will are prefixed, subscriptions are real."""
     start = run.events_so_far()

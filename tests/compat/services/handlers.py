@@ -298,7 +298,9 @@ class Appended(miqro.Service):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         for name in ("red", "green"):
-            self.mqtt_handlers.append((f"color/{name}", lambda svc, payload, name=name: svc.color(name, payload)))
+            self.mqtt_handlers.append(
+                (f"color/{name}", lambda svc, payload, name=name: svc.color(name, payload))
+            )
 
     def color(self, name, payload):
         self.publish("color", f"{name} {payload}")

@@ -25,8 +25,16 @@ class Sensors(miqro.Service):
             state_class="measurement",
             suggested_display_precision=1,
         )
-        self.mode = ha_sensors.Sensor(self.boiler, "Mode", state_topic_postfix="mode", options=["eco", "full"])
-        self.hub = ha_sensors.Device(self, "Hub", via_device=self.boiler, identifiers=["hub-1"], connections=[("mac", "02:5b:26:a8:dc:12")])
+        self.mode = ha_sensors.Sensor(
+            self.boiler, "Mode", state_topic_postfix="mode", options=["eco", "full"]
+        )
+        self.hub = ha_sensors.Device(
+            self,
+            "Hub",
+            via_device=self.boiler,
+            identifiers=["hub-1"],
+            connections=[("mac", "02:5b:26:a8:dc:12")],
+        )
         self.event = ha_sensors.Event(self.hub, "Button", state_topic_postfix="event", event_types=["press"])
 
     @miqro.handle("go")
@@ -204,6 +212,10 @@ class Listens(miqro.Service):
 
     SERVICE_NAME = "ha_listens"
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        ha_sensors.Sensor(ha_sensors.Device(self, "Meter"), "Power", state_topic_postfix="power")
+
     @miqro.handle_global("ha_listens_discovery/status")
     def status(self, payload):
         self.publish("status", payload)
@@ -229,7 +241,7 @@ class OwnDiscovery(miqro.Service):
 
     def _publish_ha_discovery(self):
         super()._publish_ha_discovery()
-        self.publish_json("homeassistant/sensor/ha_own/config", {"name": "by hand"}, retain=True, global_=True)
+        self.publish_json("homeassistant/sensor/ha_own/config", {"by": "hand"}, retain=True, global_=True)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Regular(miqro.Service):
     def enough(self):
         if len(self.times["positional"]) >= 4 and len(self.times["seconds"]) >= 4 and self.is_connected:
             for name, times in self.times.items():
-                gaps = [after - before for before, after in zip(times, times[1:])]
+                gaps = [times[n + 1] - times[n] for n in range(len(times) - 1)]
                 # None comes much too early; how late they may be is the machine's affair.
                 self.publish(name, f"{len(gaps) >= 3} {all(gap > 0.05 for gap in gaps)}")
             self.publish("done", "1")
@@ -107,11 +107,15 @@ class Busy(miqro.Service):
 
     SERVICE_NAME = "l_busy"
     polls = 0
+    asked = False
 
     @miqro.loop(seconds=0)
     def poll(self):
         time.sleep(0.005)
         self.polls += 1
+        if self.asked and self.polls > 5:
+            self.publish("polled", "often")
+            return False
 
     @miqro.handle("command")
     def command(self, payload):
@@ -119,7 +123,7 @@ class Busy(miqro.Service):
 
     @miqro.handle("report")
     def report(self, payload):
-        self.publish("polled", str(self.polls > 5))
+        self.asked = True
 
 
 class Fails(miqro.Service):

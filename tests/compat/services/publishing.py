@@ -100,7 +100,7 @@ class JsonText(miqro.Service):
         objects = [
             {"answer": 42.01, "text": 'quo"te\\ \n\t\x00\x7f'},
             {"umlaut": "äöü", "astral": "\U0001f600", "nested": {"list": [[], {}, [[1]]]}},
-            {1: "int", 2.5: "float", True: "bool", None: "none"},
+            {1: "int", 2.5: "float", False: "bool", None: "none"},
             [10**20, -(10**20), 1e16, 1e-3, 1e22, 100000.0, -0.0, float("nan"), float("inf")],
             "text",
             None,

@@ -41,7 +41,9 @@ class Names(miqro.Service):
             print(name, repr(getattr(self, name)))
         print(dict(self.last_key_values), len(self.last_key_values))
         print([topic for topic, _ in self.mqtt_handlers], [str(loop) for loop in self.LOOPS], str(self))
-        print([type(path).__name__ for path in self.CONFIG_FILE_PATHS], [str(p) for p in self.CONFIG_FILE_PATHS])
+        print(
+            [type(path).__name__ for path in self.CONFIG_FILE_PATHS], [str(p) for p in self.CONFIG_FILE_PATHS]
+        )
         print(self.log.name, self.mqtt_log.name, self.PREPARED_LOOPS[0][1], len(self.PREPARED_LOOPS))
 
     @miqro.handle("end")
@@ -95,8 +97,8 @@ class Twice(miqro.Service):
         print(self.service_config.get("which"))
         if path is None:
             Twice("other.yml")
-            Again = type("Again", (Twice,), {"__init__": lambda self: miqro.Service.__init__(self)})
-            print(Again().service_config.get("which"))
+            again = type("Again", (Twice,), {"__init__": lambda self: miqro.Service.__init__(self)})
+            print(again().service_config.get("which"))
 
 
 class Missing(miqro.Service):
@@ -125,7 +127,9 @@ class OwnLogging(miqro.Service):
     SERVICE_NAME = "c_logging"
 
     def __init__(self):
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s:%(name)s:%(message)s", stream=sys.stdout)
+        logging.basicConfig(
+            level=logging.WARNING, format="%(levelname)s:%(name)s:%(message)s", stream=sys.stdout
+        )
         super().__init__(log_level=logging.WARNING)
         self.log.info("not seen")
         self.log.warning("seen")
@@ -163,7 +167,11 @@ class Counter(miqro.Service):
         starts = self.state.get_path("starts", "count", default=0) + 1
         self.state.set_path("starts", "count", value=starts)
         self.state["name"] = "Zähler"
-        self.state["nested"] = {"list": [1, 2.5, None, True, "yes", "1:30", {"a": "b"}], "empty": {}, "date": "2024-01-01"}
+        self.state["nested"] = {
+            "list": [1, 2.5, None, True, "yes", "1:30", {"a": "b"}],
+            "empty": {},
+            "date": "2024-01-01",
+        }
         self.state.save()
 
     @miqro.handle("report")

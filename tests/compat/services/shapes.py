@@ -224,7 +224,9 @@ class Attributes(miqro.Service):
 
     @miqro.handle("report")
     def report(self, payload):
-        own = {name: value for name, value in self.__dict__.items() if name.startswith("_") and value == "mine"}
+        own = {
+            name: value for name, value in self.__dict__.items() if name.startswith("_") and value == "mine"
+        }
         self.publish("names", len(own), only_if_changed=True)
 
 
