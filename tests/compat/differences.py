@@ -120,11 +120,17 @@ difference(
     "ran beside the one that overrides it; of two mixins only the first counted.",
 )
 difference(
+    "one-thread",
+    "1.x ran handlers on the network thread, beside the loops: a service needed locks, and a slow handler lost the "
+    "connection.",
+)
+difference(
     "wait-for-work", "A service may override `_wait_for_work` to wait for a device; 1.3.0 had no such method."
 )
 
 # ---- publishing --------------------------------------------------------------------------------------
 
+difference("publish-returns-something", "`publish` and its sisters say what became of the message.")
 difference("float-precision", "`JSON_FLOAT_PRECISION` is 5, as the README of 1.x said; it shipped 4.")
 difference("constants-are-text", "`PAYLOAD_ON` and `PAYLOAD_OFF` are the text that is sent, `'1'` and `'0'`.")
 difference(

@@ -360,3 +360,38 @@ def on_message_may_be_overridden(run: Run) -> None:
     run.send("ignored", "1")
     run.send("seen", "2")
     run.expect("count")
+
+
+@scenario(
+    "handlers.Thread",
+    "C15",
+    differs={
+        "one-thread": """
+            - wire service/h_thread/on_main_thread q0 r0 False
+            + wire service/h_thread/on_main_thread q0 r0 True
+        """,
+    },
+)
+def handlers_run_on_the_thread_of_the_loops(run: Run) -> None:
+    """Handlers and loops take turns on the thread that called `run()`."""
+    run.start()
+    run.expect("loop_on_main_thread", "True")
+    run.send("who")
+    run.expect("on_main_thread")
+
+
+@scenario(
+    "handlers.Waits",
+    "C15",
+    differs={
+        "one-thread": """
+            - wire service/h_waits/answered q0 r0 True
+            + wire service/h_waits/answered q0 r0 False
+        """,
+    },
+)
+def a_handler_cannot_wait_for_a_loop(run: Run) -> None:
+    """The other side of it: what waits for the other waits in vain."""
+    run.start()
+    run.send("ask")
+    run.expect("answered")

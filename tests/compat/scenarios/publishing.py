@@ -250,6 +250,25 @@ def threads_may_publish(run: Run) -> None:
 
 
 @scenario(
+    "publishing.Returned",
+    "C36 C33",
+    differs={
+        "publish-returns-something": """
+            - out NoneType
+            - out NoneType
+            - out NoneType
+            + out PublishInfo
+            + out PublishInfo
+            + out list
+        """,
+    },
+)
+def publish_tells_what_became_of_it(run: Run) -> None:
+    """`publish` returned nothing in 1.x."""
+    _go(run)
+
+
+@scenario(
     "publishing.Early",
     "C44 C40",
     differs={

@@ -1,6 +1,7 @@
 """Services about handlers, as their owners wrote them for 1.x."""
 
 import sys
+import threading
 
 import miqro
 
@@ -348,6 +349,43 @@ class Watching(miqro.Service):
     @miqro.handle("seen")
     def seen(self, payload):
         self.publish("count", self.count)
+
+
+class Thread(miqro.Service):
+    """Asks which thread it is on."""
+
+    SERVICE_NAME = "h_thread"
+
+    @miqro.handle("who")
+    def who(self, payload):
+        self.publish("on_main_thread", str(threading.current_thread() is threading.main_thread()))
+
+    @miqro.loop(milliseconds=20)
+    def loop_who(self):
+        if self.is_connected:
+            self.publish("loop_on_main_thread", str(threading.current_thread() is threading.main_thread()))
+            return False
+
+
+class Waits(miqro.Service):
+    """A handler waits for what a loop does."""
+
+    SERVICE_NAME = "h_waits"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.asked = threading.Event()
+        self.answered = threading.Event()
+
+    @miqro.handle("ask")
+    def ask(self, payload):
+        self.asked.set()
+        self.publish("answered", str(self.answered.wait(0.5)))
+
+    @miqro.loop(milliseconds=20)
+    def work(self):
+        if self.asked.is_set():
+            self.answered.set()
 
 
 if __name__ == "__main__":

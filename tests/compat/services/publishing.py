@@ -336,6 +336,18 @@ class Threads(miqro.Service):
         self.publish("done", "1")
 
 
+class Returned(miqro.Service):
+    """Looks at what `publish` returns."""
+
+    SERVICE_NAME = "p_returned"
+
+    @miqro.handle("go")
+    def go(self, payload):
+        for returned in (self.publish("a", 1), self.publish_json("b", [1]), self.publish_json_keys({"c": 1})):
+            print(type(returned).__name__)
+        self.publish("done", "1")
+
+
 class Early(miqro.Service):
     """Publishes in `__init__`."""
 
