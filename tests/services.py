@@ -36,6 +36,11 @@ def receive(service: miqro.Service, topic: str, payload: bytes | str = b"", *, d
         service._drain_incoming()
 
 
+def deliver(service: miqro.Service, topic: str, payload: str = "x") -> None:
+    """Have the client double of a service receive a message; whoever runs the service dispatches it."""
+    receive(service, topic, payload, dispatch=False)
+
+
 def ends_with(seen: list[Any], *last: object) -> Callable[[], bool]:
     """Return a question to wait for: whether these are the last things that were seen."""
     return lambda: seen[-len(last) :] == list(last)

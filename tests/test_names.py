@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     Config = Callable[..., Path]
 
 
-@pytest.fixture
-def config(write_config: Config) -> Path:
-    """A configuration for services that run on a double."""
-    return write_config(1883)
-
-
 class Plain(miqro.Service):
     SERVICE_NAME = "plain"
 

@@ -119,7 +119,7 @@ def test_a_loop_that_returns_false_is_not_called_again(
     assert observer.payloads("service/once/count") == ["1", "2", "3"]
 
 
-def test_a_loop_that_blocks_for_seconds_costs_neither_connection_nor_messages(
+def test_blocking_for_five_seconds_costs_neither_connection_nor_messages(
     worker: Callable[..., Script], observer: Observer, broker: Broker
 ) -> None:
     """Pings go on while Python is busy; what came meanwhile is handled afterwards, in order (C15)."""

@@ -92,8 +92,8 @@ class Service(Publisher):
     disconnect_count: int = 0
     last_message_received_at: datetime | None = None
 
-    __stop = False
-    __wake: Wake
+    _miqro_stop = False
+    _miqro_wake: Wake
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -106,7 +106,7 @@ class Service(Publisher):
         mqtt_client_cls: Callable[..., Any] = mqtt.Client,
         state_cls: Callable[..., Any] = State,
     ) -> None:
-        self.__log_level = log_level
+        self._miqro_log_level = log_level
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
@@ -119,9 +119,9 @@ class Service(Publisher):
         self.mqtt_handlers.append(("enabled", self._on_enable))
         self.mqtt_global_handlers = list(self.CLASS_MQTT_GLOBAL_HANDLERS)
 
-        self.__wake = wake = Wake()
-        self.__dispatcher = Dispatcher(self, wake)
-        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self.__dispatcher, wake)
+        self._miqro_wake = wake = Wake()
+        self._miqro_dispatcher = Dispatcher(self, wake)
+        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self._miqro_dispatcher, wake)
 
         if self.USE_STATE_FILE:
             self.state = state_cls(self)
@@ -138,12 +138,12 @@ class Service(Publisher):
     @property
     def stop(self) -> bool:
         """Set it to `True`, from any thread, and `run()` ends at once."""
-        return self.__stop
+        return self._miqro_stop
 
     @stop.setter
     def stop(self, value: bool) -> None:
-        self.__stop = bool(value)
-        self.__notify()
+        self._miqro_stop = bool(value)
+        self._miqro_notify()
 
     def run(self) -> None:
         """Connects, and runs handlers and loops on this thread until `stop` is set, SIGTERM or Ctrl-C comes.
@@ -157,8 +157,8 @@ class Service(Publisher):
         """
         from ._signals import Signals
 
-        dispatcher = self.__dispatcher
-        with Signals(self.__wake, self.__terminate) as signals:
+        dispatcher = self._miqro_dispatcher
+        with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
             try:
                 self.mqtt_client.loop_start()
@@ -166,7 +166,7 @@ class Service(Publisher):
                     loop._begin()
                 while not self.stop:
                     if getattr(self._loop_step, "__func__", None) is Service._loop_step:
-                        self.__step(None)
+                        self._miqro_step(None)
                     else:
                         self._loop_step()
                         self._drain_incoming()
@@ -178,50 +178,50 @@ class Service(Publisher):
                 finally:
                     dispatcher.left()
 
-    def __notify(self) -> None:
+    def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
-        if "_Service__wake" in self.__dict__:
-            self.__wake.notify()
+        if "_miqro_wake" in self.__dict__:
+            self._miqro_wake.notify()
 
-    def __terminate(self) -> None:
+    def _miqro_terminate(self) -> None:
         self.log.info("SIGTERM: stopping")
         self.stop = True
 
     def _loop_step(self) -> None:
         """Handles what is queued, calls the loops that are due, and waits for more, `MAX_LOOP_INTERVAL` at most."""
-        self.__step(self.MAX_LOOP_INTERVAL)
+        self._miqro_step(self.MAX_LOOP_INTERVAL)
 
-    def __step(self, limit: float | None) -> None:
+    def _miqro_step(self, limit: float | None) -> None:
         # A step by hand dispatches on the thread that makes it.
-        outermost = self.__dispatcher.thread is None
+        outermost = self._miqro_dispatcher.thread is None
         if outermost:
-            self.__dispatcher.thread = get_ident()
+            self._miqro_dispatcher.thread = get_ident()
         try:
-            self.__dispatcher.begin_turn()
+            self._miqro_dispatcher.begin_turn()
             try:
-                more = self.__work()
+                more = self._miqro_work()
             finally:
-                self.__dispatcher.end_turn()
+                self._miqro_dispatcher.end_turn()
             if not more and not self.stop:
-                self.__wait(self.__due_in(), limit)
+                self._miqro_wait(self._miqro_due_in(), limit)
         finally:
             if outermost:
-                self.__dispatcher.thread = None
+                self._miqro_dispatcher.thread = None
 
-    def __work(self) -> bool:
+    def _miqro_work(self) -> bool:
         """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
-        took = self.__run_loops()
-        due_in = self.__due_in()
+        took = self._miqro_run_loops()
+        due_in = self._miqro_due_in()
         if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
             self._drain_incoming()
             return False
         if due_in is None:
-            return self.__dispatcher.drain()
+            return self._miqro_dispatcher.drain()
         # Where loops are always due, messages get as much time as they took.
         patience = due_in if due_in > 0 else took
-        return self.__dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
+        return self._miqro_dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
 
-    def __wait(self, timeout: float | None, limit: float | None) -> None:
+    def _miqro_wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
             # What it waits for is its own affair: nothing here can wake it.
             limit = self.MAX_LOOP_INTERVAL if limit is None else limit
@@ -238,21 +238,21 @@ class Service(Publisher):
 
         A service may override it, to wait for a device of its own; it must come back in time.
         """
-        self.__dispatcher.idle = True
+        self._miqro_dispatcher.idle = True
         try:
-            if self.__wake.wait(timeout):
-                self.__wake.clear()
+            if self._miqro_wake.wait(timeout):
+                self._miqro_wake.clear()
         finally:
-            self.__dispatcher.looked()
-            self.__dispatcher.idle = False
+            self._miqro_dispatcher.looked()
+            self._miqro_dispatcher.idle = False
 
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
-        self.__dispatcher.drain()
+        self._miqro_dispatcher.drain()
 
     def healthy(self) -> bool:
         """Whether it is connected, its network thread lives, and somebody handles what comes in."""
-        return self.is_connected and self.mqtt_thread_alive() and not self.__dispatcher.stalled()
+        return self.is_connected and self.mqtt_thread_alive() and not self._miqro_dispatcher.stalled()
 
     def mqtt_thread_alive(self) -> bool:
         """Whether the thread that talks to the broker runs."""
@@ -271,7 +271,7 @@ class Service(Publisher):
         if self.LOOPS is None:
             self.LOOPS = []
         self.LOOPS.append(loop)
-        self.__notify()
+        self._miqro_notify()
         return loop
 
     def _create_loops(self) -> None:
@@ -280,16 +280,16 @@ class Service(Publisher):
         for fn, interval in self.PREPARED_LOOPS:
             self.add_loop(Loop(fn, interval))
 
-    def __due_in(self) -> float | None:
+    def _miqro_due_in(self) -> float | None:
         """Seconds until the next loop is due, or the announcement to Home Assistant."""
-        soonest = self.__dispatcher.birth.due_in()
+        soonest = self._miqro_dispatcher.birth.due_in()
         for loop in self.LOOPS or ():
-            remaining = loop._attach(self.__wake)
+            remaining = loop._attach(self._miqro_wake)
             if remaining is not None and (soonest is None or remaining < soonest):
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> float:
+    def _miqro_run_loops(self) -> float:
         """Calls the loops that are due; the seconds that this took."""
         began = monotonic()
         for loop in tuple(self.LOOPS or ()):
@@ -346,7 +346,7 @@ class Service(Publisher):
         self.mqtt_log = logging.getLogger(self.SERVICE_NAME + ".mqtt")
 
     def _read_config(self, add_config_file_path: str | Path | None = None) -> None:
-        _connection.read_config(self, add_config_file_path, self.__log_level)
+        _connection.read_config(self, add_config_file_path, self._miqro_log_level)
 
     def _make_tls_config(self, section: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of paho's `tls_set` for the section `tls` of the configuration."""
@@ -359,13 +359,13 @@ class Service(Publisher):
             self.log.debug("the broker refused the connection with code %s", rc)
             return
         self.is_connected = True
-        self.__dispatcher.sync_routes()
-        filters = self.__dispatcher.filters()
+        self._miqro_dispatcher.sync_routes()
+        filters = self._miqro_dispatcher.filters()
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
         with _connection.greeting(client):
             _connection.subscribe(self, client, filters)
             self.mqtt_client.publish(self.willtopic, "1", retain=True)
-            self.__dispatcher.birth.announced()
+            self._miqro_dispatcher.birth.announced()
             self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:
@@ -389,19 +389,19 @@ class Service(Publisher):
             TypeError: It cannot be called with what handlers are called with.
             ValueError: The filter is not valid.
         """
-        self.__add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
+        self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
     def add_global_handler(self, topic: str, handler: Handler) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
-        self.__add(self.mqtt_global_handlers, topic, topic, handler)
+        self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
-    def __add(
+    def _miqro_add(
         self, handlers: list[tuple[str, Handler]], topic: str, topic_filter: str, handler: Handler
     ) -> None:
         target(handler, topic_filter)
         Router().add(topic_filter, False)
         handlers.append((topic, handler))
-        self.__dispatcher.handlers_changed = True
+        self._miqro_dispatcher.handlers_changed = True
         if self.is_connected:
             self.log.info("Subscribing to %s", topic_filter)
             _connection.subscribe(self, self.mqtt_client, [topic_filter])
@@ -412,7 +412,7 @@ class Service(Publisher):
             yield self.data_topic_prefix + topic, handler
 
     def _on_message(self, client: Any, userdata: object, msg: Any) -> None:
-        self.__dispatcher.put(msg.topic, msg.payload)
+        self._miqro_dispatcher.put(msg.topic, msg.payload)
 
     def _on_enable(self, payload: str) -> None:
         if payload not in ("0", "1"):

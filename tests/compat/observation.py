@@ -31,7 +31,9 @@ class Record(NamedTuple):
 def observe(run: Run) -> list[str]:
     """Give the lines of a finished run, in a fixed order of kinds."""
     scenario = run._scenario
-    lines = wire_lines(run.messages(), scenario.prefix, in_order=scenario.in_order, every=scenario.heartbeats)
+    lines = wire_lines(
+        run.messages(), run.topic(scenario.online), in_order=scenario.in_order, every=scenario.heartbeats
+    )
     lines += session_lines(run.events())
     for result in run.ended:
         lines += process_lines(result)
@@ -47,13 +49,12 @@ def neutral(line: str, run: Run) -> str:
     return re.sub(r"(?<=-debug-)\d+", "<pid>", re.sub(r" at 0x[0-9a-f]+", "", line))
 
 
-def wire_lines(messages: Iterable[Message], prefix: str, *, in_order: bool, every: bool) -> list[str]:
+def wire_lines(messages: Iterable[Message], online: str, *, in_order: bool, every: bool) -> list[str]:
     """Give the messages, of each topic in order, or all in order.
 
-    A repetition of the last payload on the `online` topic is left out unless `every`: 1.x publishes one more at its
+    A repetition of the last payload on the topic `online` is left out unless `every`: 1.x publishes one more at its
     start if the socket happens to be open by then, and heartbeats are a matter of time.
     """
-    online = prefix + "online"
     kept: list[Message] = []
     last_online: Message | None = None
     for message in messages:

@@ -135,32 +135,25 @@ class Run:
         self.wait_online(start)
         return script
 
-    def wait_online(self, start: int, client: str | None = None) -> None:
-        """Wait for the subscription that both make last, from event `start` on, and for `online`."""
+    def wait_online(self, start: int, *, or_end: bool = False) -> None:
+        """Wait for the subscription that both make last, from event `start` on, and for `online`.
+
+        With `or_end` the process may end instead.
+        """
         wanted = f"{self.prefix}enabled q"
 
         def granted(event: Session) -> bool:
-            return (
-                event.client == (client or self.name)
-                and event.what == "subscribe"
-                and event.detail.startswith(wanted)
-            )
+            return event.client == self.name and event.what == "subscribe" and event.detail.startswith(wanted)
 
         wait_until(
             lambda: any(granted(event) for event in self.stage.log.events.all()[start:]) or self._ended(),
             TIMEOUT,
             f"{self.name} subscribes; its log:\n{self._stderr()}",
         )
+        if or_end and self._ended():
+            return
         assert not self._ended(), f"{self.name} ended at once; its log:\n{self._stderr()}"
-        self.expect("online", "1")
-
-    def wait_log_or_end(self, pattern: str) -> None:
-        """Wait until the service has logged something, or has ended."""
-        wait_until(
-            lambda: re.search(pattern, self._stderr()) or self._ended(),
-            TIMEOUT,
-            f"{self.name} logs {pattern!r}:\n{self._stderr()}",
-        )
+        self.expect(self._scenario.online, "1")
 
     def events_so_far(self) -> int:
         """The position in the broker's log, for `wait_online` after something was done."""

@@ -31,6 +31,7 @@ class Scenario(NamedTuple):
     class_name: str
     service_name: str
     prefix: str
+    online: str
     in_order: bool
     heartbeats: bool
     differs: Mapping[str, tuple[str, ...]]
@@ -42,6 +43,7 @@ def scenario(
     covers: str,
     *,
     prefix: str | None = None,
+    online: str = "online",
     in_order: bool = False,
     heartbeats: bool = False,
     differs: Mapping[str, str] | None = None,
@@ -52,6 +54,7 @@ def scenario(
         service: `file.Class` below `services/`.
         covers: The lines of the contract.
         prefix: The service's prefix, if it is not `service/<SERVICE_NAME>/`.
+        online: The end of its will topic, below the prefix.
         in_order: Compare the order of messages over all topics, not only within each.
         heartbeats: Count the repetitions of `online`, which are otherwise a matter of time.
         differs: The lines of each named difference.
@@ -81,6 +84,7 @@ def scenario(
             class_name,
             name,
             f"service/{name}/" if prefix is None else prefix,
+            online,
             in_order,
             heartbeats,
             {key: _lines(text) for key, text in (differs or {}).items()},

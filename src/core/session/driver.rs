@@ -113,11 +113,13 @@ impl Driver {
         if matches!(end, End::Requested) {
             self.said_goodbye = true;
             connection.goodbye().await;
-            self.shared.tell(vec![Event::Disconnected {
-                reason: "the session was closed".into(),
-                requested: true,
-                retry_in: None,
-            }]);
+            if was_connected {
+                self.shared.tell(vec![Event::Disconnected {
+                    reason: "the session was closed".into(),
+                    requested: true,
+                    retry_in: None,
+                }]);
+            }
             return None;
         }
         let lived = started.elapsed();

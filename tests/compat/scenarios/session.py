@@ -194,8 +194,8 @@ def the_heartbeat_may_be_overridden(run: Run) -> None:
 @scenario("session.OwnClient", "C45 C46", prefix="s_client/service/s_client/")
 def a_subclass_of_the_client_is_used(run: Run) -> None:
     """`mqtt_client_cls` with `publish` and `will_set` overridden."""
+    start = run.events_so_far()
     run.launch()
-    start = 0
     run.stage.log.wait_for(
         lambda event: event.client == run.name and "enabled" in event.detail, "it subscribes", start
     )

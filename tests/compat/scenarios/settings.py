@@ -99,8 +99,9 @@ def an_empty_section_is_nothing_set(run: Run) -> None:
     run.configure(service="")
     path = run.folder / "miqro.yml"
     path.write_text(path.read_text("utf-8") + f"services:\n  {run.name}:\n", encoding="utf-8")
+    start = run.events_so_far()
     run.launch()
-    run.wait_log_or_end(r"MQTT connected")
+    run.wait_online(start, or_end=True)
 
 
 @scenario(
@@ -199,15 +200,10 @@ def a_program_with_logging_of_its_own_keeps_it(run: Run) -> None:
     run.start()
 
 
-@scenario("settings.Overrides", "C5 C41", prefix="c_overrides/own/")
+@scenario("settings.Overrides", "C5 C41", prefix="c_overrides/own/", online="alive")
 def reading_the_configuration_may_be_overridden(run: Run) -> None:
     """Prefix, will topic and broker settings as the override leaves them."""
-    start = run.events_so_far()
-    run.launch()
-    run.stage.log.wait_for(
-        lambda event: event.client == run.name and "enabled" in event.detail, "it subscribes", start
-    )
-    run.expect("alive", "1")
+    run.start()
     run.send("ping", "1")
     run.expect("pong", "1")
 

@@ -125,6 +125,22 @@ fn close_is_idempotent_and_legal_from_any_thread() {
 }
 
 #[test]
+fn a_session_that_is_closed_before_the_broker_answers_was_never_connected() {
+    let broker = Broker::new();
+    let client = Client::started(broker.port(), |_| {});
+    let mut peer = broker.accept();
+    peer.connect();
+    let session = Arc::clone(&client.session);
+    let closer = std::thread::spawn(move || session.close(Duration::from_millis(50)));
+    assert_eq!(peer.rest(), [], "what is not connected cannot say DISCONNECT");
+    drop(peer);
+    closer.join().unwrap();
+    let mut events = Vec::new();
+    client.session.take_events(16, &mut events);
+    assert_eq!(events, []);
+}
+
+#[test]
 fn close_accepts_any_timeout() {
     let broker = Broker::new();
     let (client, mut peer) = Client::connected(&broker, |_| {});
@@ -153,6 +169,25 @@ fn nothing_follows_the_goodbye() {
     assert_eq!(peer.rest(), []);
     drop(peer);
     closer.join().unwrap();
+}
+
+/// A socket that is closed with unread input sends a reset, which overtakes what was written last.
+#[test]
+fn the_last_words_arrive_though_much_was_never_read() {
+    let broker = Broker::new();
+    let (client, mut peer) = Client::connected(&broker, |options| options.max_incoming_messages = 1);
+    for _ in 0..100 {
+        peer.send(&Packet::Publish(message("in", &"x".repeat(1000), QoS::AtMostOnce), None));
+    }
+    client.publish("last", "words", QoS::AtMostOnce);
+    let session = Arc::clone(&client.session);
+    let closer = std::thread::spawn(move || session.close(PATIENCE));
+    closer.join().unwrap();
+    // Read only now, when a reset would long have thrown it all away.
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut peer.stream, &mut bytes).unwrap();
+    assert_eq!(&bytes[bytes.len() - 2..], [0xe0, 0], "DISCONNECT is the last");
+    assert!(bytes.windows(9).any(|window| window == b"lastwords"));
 }
 
 #[test]

@@ -73,6 +73,27 @@ fn an_inbox_that_is_full_stops_reading_keeps_pinging_and_loses_nothing() {
     }
 }
 
+#[test]
+fn the_inbox_is_bounded_in_bytes_too() {
+    let broker = Broker::new();
+    let (mut client, mut peer) = Client::connected(&broker, |options| options.max_queued_bytes = 10_000);
+    for number in 0..20 {
+        let text = format!("{number} {}", "x".repeat(4000));
+        peer.send(&Packet::Publish(message("t", &text, QoS::AtLeastOnce), Some(number + 1)));
+    }
+    // Three messages are over the limit; the fourth is acknowledged only when there is room for it.
+    for id in 1..=3 {
+        assert_eq!(peer.receive(), Packet::PubAck(id));
+    }
+    assert_eq!(client.session.waiting(), 3);
+    for number in 0..20 {
+        assert!(client.message().payload.starts_with(format!("{number} ").as_bytes()));
+    }
+    for id in 4..=20 {
+        assert_eq!(peer.receive(), Packet::PubAck(id));
+    }
+}
+
 /// A service that waits for an acknowledgement while its inbox is full would wait for ever: it is behind messages
 /// for which there is no room.
 #[test]
@@ -163,6 +184,36 @@ fn malformed_bytes_end_the_connection_with_a_sentence_and_never_the_session() {
         );
         assert!(client.session.is_running());
     }
+}
+
+#[test]
+fn a_suback_that_does_not_fit_ends_the_connection() {
+    let broker = Broker::new();
+    let (mut client, mut peer) = Client::connected(&broker, |_| {});
+    client.session.subscribe(vec![("a".into(), QoS::AtMostOnce), ("b".into(), QoS::AtMostOnce)]);
+    match peer.receive() {
+        Packet::Subscribe(id, _) => peer.send(&Packet::SubAck(id, vec![Some(QoS::AtMostOnce)])),
+        other => panic!("{other:?}"),
+    }
+    let reason = client.disconnected();
+    assert!(reason.contains("SUBACK does not answer every filter"), "{reason}");
+}
+
+/// A subscription that ends while the broker is away must not live on in its session.
+#[test]
+fn a_subscription_that_ended_offline_is_ended_at_the_broker() {
+    let broker = Broker::new();
+    let (mut client, mut peer) = Client::connected(&broker, |options| options.clean_session = false);
+    client.session.subscribe(vec![("kept".into(), QoS::AtMostOnce), ("ended".into(), QoS::AtMostOnce)]);
+    assert!(matches!(peer.receive(), Packet::Subscribe(..)));
+    drop(peer);
+    client.disconnected();
+    client.session.unsubscribe(vec!["ended".into()]);
+    let (mut peer, _) = broker.welcome_back(true);
+    assert!(matches!(peer.receive(), Packet::Unsubscribe(_, filters) if filters == ["ended"]));
+    assert!(
+        matches!(peer.receive(), Packet::Subscribe(_, filters) if filters == [("kept".into(), QoS::AtMostOnce)])
+    );
 }
 
 /// Without [`miqro::core::session::protocol::Protocol::is_congested`] a broker that talks and does not listen

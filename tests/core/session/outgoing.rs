@@ -1,7 +1,7 @@
 //! What is published, on its way to the broker (C36, C44).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use miqro::core::session::completion::{Outcome, PublishFailure};
@@ -159,6 +159,7 @@ fn a_full_outbox_has_publishers_wait_and_lets_them_go_on() {
     let (client, mut peer) = Client::connected(&broker, |options| options.max_queued_messages = 2);
     let session = Arc::clone(&client.session);
     let publisher = std::thread::spawn(move || {
+        let started = Instant::now();
         for n in 0..200 {
             while let Err(refusal) =
                 session.publish("t".into(), Bytes::from(n.to_string()), QoS::AtLeastOnce, false)
@@ -167,6 +168,7 @@ fn a_full_outbox_has_publishers_wait_and_lets_them_go_on() {
                 assert!(session.wait_for_room(4, PATIENCE));
             }
         }
+        assert!(started.elapsed() < PATIENCE, "it slept though there was room");
     });
     let arrived: Vec<_> = peer.serve(200).into_iter().map(|message| message.payload).collect();
     assert_eq!(arrived, (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
