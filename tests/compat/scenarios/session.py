@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from compat.scenario import scenario
-from harness import wait_until
+from harness import Proxy, wait_until
 
 if TYPE_CHECKING:
     from compat.run import Run
@@ -134,13 +134,14 @@ def what_is_published_while_offline_is_sent(run: Run) -> None:
 @scenario("session.Late", "C43", in_order=True)
 def a_service_may_start_before_its_broker(run: Run) -> None:
     """It connects when the broker is there."""
-    proxy = run.proxy
-    proxy.refuse()
+    # The port of a proxy that is gone: nobody listens there.
+    run.proxy.close()
+    run.configure()
     start = run.events_so_far()
-    run.launch()
-    proxy.wait_connections(1)
-    proxy.resume()
-    run.wait_online(start)
+    run.launch().wait_err(r"\sstarted$")
+    with Proxy(run.stage.broker.port, run.proxy.port):
+        run.wait_online(start)
+        run.end()
 
 
 @scenario("session.Settings", "C41")

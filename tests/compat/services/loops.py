@@ -219,8 +219,10 @@ class OwnLoops(miqro.Service):
         self.add_loop(miqro.Loop(OwnLoops.tick, timedelta(milliseconds=50)))
 
     def tick(self):
-        self.publish("tick", "1", only_if_changed=timedelta(0), retain=True)
-        return False if self.is_connected else None
+        if not self.is_connected:
+            return None
+        self.publish("tick", "1", retain=True)
+        return False
 
 
 if __name__ == "__main__":

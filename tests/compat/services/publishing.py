@@ -286,7 +286,9 @@ class Virtual(miqro.Service):
 
     def publish(self, ext, message, *args, **kwargs):
         self.log.info("publishing %s", ext)
-        return super().publish(f"v/{ext}" if isinstance(message, str) else ext, message, *args, **kwargs)
+        if isinstance(message, str) and not kwargs.get("global_"):
+            ext = f"v/{ext}"
+        return super().publish(ext, message, *args, **kwargs)
 
     @miqro.handle("go")
     def go(self, payload):
