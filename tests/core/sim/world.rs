@@ -323,10 +323,12 @@ impl World {
                     if self.chaos && self.rng.u8(..5) == 0 {
                         continue; // It is busy; the session goes on without the greeting after a time.
                     }
+                    let greets = self.options.greeting_timeout > 0.0;
+                    let urgency = if greets { Urgency::Greeting } else { Urgency::Ordinary };
                     for _ in 0..self.rng.usize(..10) {
                         let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
                         let topic = format!("t/{}", self.rng.u8(..4));
-                        self.say(topic, qos, retain, Urgency::Greeting);
+                        self.say(topic, qos, retain, urgency);
                     }
                     if self.rng.bool() {
                         let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
