@@ -21,6 +21,16 @@ apt_install() {
         if [ -t 0 ]; then as_root=(sudo); else as_root=(sudo -n); fi
     fi
     say "installing $* (apt-get)"
-    "${as_root[@]}" apt-get update -qq >&2 || say "apt-get update failed; trying with the lists as they are"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    local log
+    log=$(mktemp)
+    # What apt-get tells is of interest only if it fails; a question for a password goes to the terminal.
+    "${as_root[@]}" apt-get update -qq >"$log" 2>&1 || cat "$log" >&2
+    if "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" >"$log" 2>&1; then
+        rm -f "$log"
+        return
+    fi
+    cat "$log" >&2
+    rm -f "$log"
+    return 1
 }

@@ -41,4 +41,4 @@ if ! "$venv/bin/python" -c "$new_enough" 2>/dev/null || ! "$venv/bin/python" -m 
 fi
 
 say "installing the pinned tools of requirements-dev.txt"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements-dev.txt

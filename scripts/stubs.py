@@ -32,6 +32,10 @@ BARE_GENERICS = {
     "set": "set[typing.Any]",
     "frozenset": "frozenset[typing.Any]",
     "tuple": "tuple[typing.Any, ...]",
+    "Iterable": "Iterable[typing.Any]",
+    "Iterator": "Iterator[typing.Any]",
+    "Mapping": "Mapping[typing.Any, typing.Any]",
+    "Sequence": "Sequence[typing.Any]",
 }
 
 

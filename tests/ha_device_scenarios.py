@@ -8,7 +8,7 @@ from typing import Any
 from ha_scenarios import on_command
 from ha_stage import PREFIX, Stage, scenario
 
-# --- devices -----------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 def _some_sensor(stage: Stage, device: Any, name: str = "Temperatur") -> Any:
@@ -123,7 +123,7 @@ def _(stage: Stage) -> None:
     stage.facts["entities"] = [len(one.entities) > 0, len(other.entities) > 0]
 
 
-# --- records, errors, subclasses ------------------------------------------------------------------------------------------
+# --- records, errors, subclasses ------------------------------------------------------------------
 
 
 @scenario("record/equality")

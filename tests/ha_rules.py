@@ -1,15 +1,17 @@
 """Home Assistant's rules for MQTT discovery, as far as they can be told from a payload alone (core 2026.11).
 
-`problems(topic, payload)` returns what Home Assistant would refuse, ignore or misuse, as sentences; nothing means that all
-is well. It knows unabbreviated keys only: this package writes no others.
+`problems(topic, payload)` returns what Home Assistant would refuse, ignore or misuse, as sentences; nothing
+means that all is well. It knows unabbreviated keys only: this package writes no others.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 ID = re.compile(r"[a-zA-Z0-9_-]+")
 

@@ -1,7 +1,7 @@
 """What services do with `ha_sensors`, written so that it runs on miqro 1.3.0 and on this package alike.
 
-`golden/capture_ha.py` runs it with the original and stores the results; `test_ha_sensors.py` runs it with ours. This file holds the
-platforms, `ha_device_scenarios.py` the rest.
+`golden/capture_ha.py` runs it with the original and stores the results; `test_ha_sensors.py` runs it with
+ours. This file holds the platforms, `ha_device_scenarios.py` the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ha_stage import Stage, scenario
 
-# --- every class, with as little and as much as it takes ---------------------------------------------------------------
+# --- every class, with as little and as much as it takes ------------------------------------------
 
 
 def on_command(service: object, payload: str) -> None:
@@ -19,7 +19,7 @@ def on_command(service: object, payload: str) -> None:
 
 
 # A value for every field of 1.3.0, by its name. Fields that are missing here fail the completeness test.
-VALUES: dict[str, object] = {
+VALUES: dict[str, Any] = {
     "display_name": "Shown Name",
     "device_class": "temperature",
     "enabled_by_default": False,
@@ -95,7 +95,10 @@ def value_of(class_name: str, field_name: str) -> Any:
             value.format(component=PLATFORMS[class_name][0]) if field_name == "default_entity_id" else value
         )
     if field_name.endswith("_callback"):
-        callback: Any = lambda service, payload: None
+
+        def callback(service: object, payload: str) -> None:
+            """Stand for a handler of its own name."""
+
         callback.__name__ = f"on_{field_name}"
         return callback
     if field_name.endswith("_topic_postfix"):
@@ -110,7 +113,7 @@ def values_of(class_name: str, field_names: list[str]) -> dict[str, Any]:
 
 
 def every_field(ha: Any, class_name: str) -> list[str]:
-    """Return the fields of a class in 1.3.0 that have example values; what is new since is by keyword only."""
+    """Return the fields that a class had in 1.3.0, but for special ones; new ones are by keyword only."""
     fields = dataclasses.fields(getattr(ha, class_name))
     special = ("device", "name", "service", "_component")
     return [field.name for field in fields if not field.kw_only and field.name not in special]
@@ -175,7 +178,7 @@ for _class_name in PLATFORMS:
     _add_platform_scenarios(_class_name)
 
 
-# --- payloads and checks of single platforms ----------------------------------------------------------------------------
+# --- payloads and checks of single platforms ------------------------------------------------------
 
 
 @scenario("sensor/words instead of numbers")

@@ -1,11 +1,13 @@
-"""The stage on which `ha_scenarios.py` plays: services that note what happens to them, and the list of scenarios."""
+"""The stage on which `ha_scenarios.py` plays: services that note what happens to them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 PREFIX = "homeassistant"
 
@@ -94,9 +96,9 @@ def run_scenario(ha: Any, name: str) -> dict[str, object]:
 
 def signatures(ha: Any, platforms: Iterable[str]) -> dict[str, list[list[object]]]:
     """Return the fields of every class, in order, with whether they are required, and their defaults."""
-    result = {}
+    result: dict[str, list[list[object]]] = {}
     for name in ["Device", "EntityWithoutStateTopic", "Entity", *platforms]:
-        fields = []
+        fields: list[list[object]] = []
         for field in dataclasses.fields(getattr(ha, name)):
             if field.default_factory is not dataclasses.MISSING:
                 fields.append([field.name, "default", repr(field.default_factory())])

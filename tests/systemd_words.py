@@ -64,7 +64,7 @@ def words(value: str) -> list[str]:
 
 
 def command(value: str) -> list[str]:
-    """Split a command line; in all words but the first, `$$` stands for a dollar and a single one for a variable."""
+    """Split a command line; in all words but the first, `$$` is a dollar and `$` begins a variable."""
     first, *rest = words(value)
     assert first[0] == "/", f"{first} is no absolute path"
     assert not any(re.search(r"\$(?!\$)", word.replace("$$", "")) for word in rest), (

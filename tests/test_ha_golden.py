@@ -1,13 +1,12 @@
-"""Home Assistant devices and entities: what 1.3.0 announced, byte for byte, and its named repairs (contract C59)."""
+"""What 1.3.0 announced to Home Assistant, byte for byte, and its named repairs (contract C59)."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +15,9 @@ from ha_rules import problems
 from ha_scenarios import PLATFORMS
 from ha_stage import SCENARIOS, Stage, run_scenario, signatures
 from miqro import ha_sensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GOLDEN = Path(__file__).parent / "golden" / "ha"
 Result = dict[str, Any]
@@ -30,7 +32,7 @@ def golden() -> dict[str, Result]:
     return results
 
 
-# --- The intended differences -------------------------------------------------------------------------------------------
+# --- The intended differences ---------------------------------------------------------------------
 
 
 def once(result: Result) -> Result:
@@ -99,7 +101,7 @@ DIFFERENCES = {
     ),
     "availability and origin": Difference(
         41,
-        "an entity without a device stayed available when its service died, and did not say where it came from",
+        "an entity without a device stayed available when its service died, and named no origin",
         _edited(_add_availability_and_origin),
     ),
     "the caller's identifiers are left alone": Difference(
@@ -309,7 +311,8 @@ def test_devices_and_entities_do_what_1_3_0_did_save_for_the_named_repairs(name:
     if ORIGINAL[name]["outcome"] == "ok" or name in WORKS_NOW:
         assert ours == wanted
     else:
-        # 1.x registered an entity before it found fault with it; all that matters now is that nothing goes out.
+        # 1.x registered an entity before it found fault with it; all that matters now is that nothing goes
+        # out.
         assert ours["published"] == []
 
 
@@ -345,10 +348,11 @@ def test_fields_have_the_names_the_order_and_the_defaults_of_1_3_0() -> None:
         assert [field for field in ours[class_name] if field[0] not in keyword_only] == fields
 
 
-# --- Home Assistant's rules ---------------------------------------------------------------------------------------------
+# --- Home Assistant's rules -----------------------------------------------------------------------
 
 NO_COMMAND = "a {0} without command_topic"
-# Scenarios that show something Home Assistant refuses, as 1.x let people do; the bytes stay, the fault is the caller's.
+# Scenarios that show something Home Assistant refuses, as 1.x let people do; the bytes stay, the fault is the
+# caller's.
 REFUSED: dict[str, list[str]] = {
     "event/no event types": ["a event without event_types"],
     "switch/no command topic": [NO_COMMAND.format("switch")],

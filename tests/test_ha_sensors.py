@@ -1,4 +1,4 @@
-"""How Home Assistant devices and entities behave; what they announce is in `test_ha_golden.py` (contract C59)."""
+"""How Home Assistant devices and entities behave; their bytes: `test_ha_golden.py` (contract C59)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -151,18 +151,17 @@ def test_device_lists_belong_to_the_instance_of_the_service() -> None:
     """C59, bug 17: also where only the class has a list."""
 
     class Double(StubService):
-        ha_devices: ClassVar[list[Any]] = []
-        ha_entities: ClassVar[list[Any]] = []
-
         def __init__(self, name: str) -> None:
             super().__init__(name, None)
             del self.ha_devices, self.ha_entities
 
+    cls: Any = Double
+    cls.ha_devices, cls.ha_entities = [], []
     one, other = Double("one"), Double("other")
     ha_sensors.Device(one, "Boiler")
     sensor_of(one)
     assert len(one.ha_devices) == len(one.ha_entities) == 1
-    assert other.ha_devices == other.ha_entities == Double.ha_devices == []
+    assert other.ha_devices == other.ha_entities == cls.ha_devices == []
 
 
 def test_two_entities_of_one_id_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -38,7 +38,7 @@ def round_floats(obj: Any, precision: int | None) -> Any:
 def outcome(function: Callable[[], str]) -> str | type[BaseException]:
     try:
         return function()
-    except Exception as err:  # noqa: BLE001
+    except Exception as err:
         return type(err)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +23,10 @@ from miqro.test.tools import (
     run,
     send,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Lamp(miqro.Service):
@@ -64,7 +67,7 @@ class Lamp(miqro.Service):
             return False
 
         due = time.monotonic() + 0.1
-        self.add_loop(miqro.Loop(once, miqro.timedelta(milliseconds=20)))
+        self.add_loop(miqro.Loop(once, timedelta(milliseconds=20)))
 
 
 class Clock(miqro.Service):
@@ -109,7 +112,7 @@ def client_of(service: miqro.Service) -> DummyMQTTClient:
     return client
 
 
-# --- the client ---------------------------------------------------------------------------------------------------------
+# --- the client -----------------------------------------------------------------------------------
 
 
 def test_a_fresh_double_is_unconnected_and_knows_the_will(lamp: Lamp) -> None:
@@ -211,7 +214,7 @@ def test_a_message_has_bytes_for_a_payload_and_may_be_retained() -> None:
         DummyMessage("a", [])
 
 
-# --- send and run -------------------------------------------------------------------------------------------------------
+# --- send and run ---------------------------------------------------------------------------------
 
 
 def test_send_leaves_the_answer_and_nothing_older(lamp: Lamp) -> None:
@@ -227,15 +230,17 @@ def test_send_takes_topics_in_full(lamp: Lamp) -> None:
     assert client_of(lamp).message_queue == [("service/lamp/brightness", "42.0")]
 
 
-def test_a_message_may_be_sent_as_retained(lamp: Lamp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_may_be_sent_as_retained(lamp: Lamp) -> None:
     """C60: `DummyMessage(..., retain)` reaches the service."""
     seen: list[tuple[str, bool]] = []
     original = client_of(lamp).on_message
     assert original is not None
-    client_of(lamp).on_message = lambda client, userdata, message: (
-        seen.append((message.topic, message.retain)),
-        original(client, userdata, message),
-    )
+
+    def note(client: object, userdata: object, message: DummyMessage) -> None:
+        seen.append((message.topic, message.retain))
+        original(client, userdata, message)
+
+    client_of(lamp).on_message = note
     send(lamp, "service/lamp/set", "on", retain=True)
     send(lamp, "service/lamp/set", "off")
     assert seen == [("service/lamp/set", True), ("service/lamp/set", False)]
@@ -260,7 +265,7 @@ def test_run_for_no_time_does_what_is_due(clock: Clock) -> None:
 
 def test_run_ends_when_the_service_stops(clock: Clock) -> None:
     """C60: no test waits for a service that is gone."""
-    clock.add_loop(miqro.Loop(lambda service: setattr(service, "stop", True), miqro.timedelta(seconds=5)))
+    clock.add_loop(miqro.Loop(lambda service: setattr(service, "stop", True), timedelta(seconds=5)))
     before = time.monotonic()
     run(clock, 30)
     assert time.monotonic() - before < 5
@@ -281,7 +286,7 @@ def test_a_service_with_another_client_is_refused(config: Path) -> None:
         run(service, 0)
 
 
-# --- expect_next --------------------------------------------------------------------------------------------------------
+# --- expect_next ----------------------------------------------------------------------------------
 
 
 def test_messages_already_queued_count(lamp: Lamp) -> None:
@@ -442,7 +447,7 @@ def test_a_service_that_stops_is_not_waited_for(clock: Clock) -> None:
         expect_next(clock, {"never": "True"}, timeout=30)
 
 
-# --- state --------------------------------------------------------------------------------------------------------------
+# --- state ----------------------------------------------------------------------------------------
 
 
 def test_a_second_service_finds_what_the_first_one_saved(config: Path) -> None:

@@ -9,17 +9,20 @@ from ._native import PublishInfo, Wake
 
 
 class _Acknowledgements:
-    """What the tasks of one event loop wait for. All of them share one descriptor."""
+    """What the tasks of one event loop wait for. All of them share one descriptor.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    It must not hold the loop: it would never be forgotten, and its descriptor stay open.
+    """
+
+    def __init__(self) -> None:
         self.wake = Wake()
         self.waiting: dict[asyncio.Future[None], PublishInfo] = {}
 
     async def wait(self, info: PublishInfo) -> None:
-        future = self.loop.create_future()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         if not self.waiting:
-            self.loop.add_reader(self.wake.fileno(), self.settle)
+            loop.add_reader(self.wake.fileno(), self.settle)
         self.waiting[future] = info
         info.watch(self.wake)
         try:
@@ -40,7 +43,7 @@ class _Acknowledgements:
     def forget(self, future: asyncio.Future[None]) -> None:
         self.waiting.pop(future, None)
         if not self.waiting:
-            self.loop.remove_reader(self.wake.fileno())
+            future.get_loop().remove_reader(self.wake.fileno())
 
 
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Acknowledgements] = WeakKeyDictionary()
@@ -56,6 +59,6 @@ async def published(info: PublishInfo) -> PublishInfo:
         loop = asyncio.get_running_loop()
         acknowledgements = _loops.get(loop)
         if acknowledgements is None:
-            acknowledgements = _loops[loop] = _Acknowledgements(loop)
+            acknowledgements = _loops[loop] = _Acknowledgements()
         await acknowledgements.wait(info)
     return info

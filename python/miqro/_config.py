@@ -1,20 +1,304 @@
-import os
+"""The configuration file: found, read, checked (contract C11, C41, C42, C58)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import _native
+from ._errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+_KNOWN = ("broker", "auth", "tls", "log_level", "services", "ha_discovery_prefix")
+_LEVELS = {
+    "CRITICAL": 50,
+    "FATAL": 50,
+    "ERROR": 40,
+    "WARNING": 30,
+    "WARN": 30,
+    "INFO": 20,
+    "DEBUG": 10,
+    "NOTSET": 0,
+}
 
 
-class F:
-    pass
+class Config:
+    """A configuration file that was read and found usable.
+
+    Attributes:
+        config: The file as it was loaded, live. ``broker`` and ``services`` are always mappings in it.
+        path: The file that was read.
+        warnings: Sentences for the log: what was ignored, or stood for nothing.
+        broker: The section ``broker``, checked, every key set.
+        auth: The section ``auth``, checked; None where there is none.
+        tls: The section ``tls``, checked; None where there is none, and then the connection is not encrypted.
+        log_level: The level for the root logger, or None.
+        ha_discovery_prefix: The topic prefix of Home Assistant's discovery.
+    """
+
+    __slots__ = (
+        "_document",
+        "auth",
+        "broker",
+        "config",
+        "ha_discovery_prefix",
+        "log_level",
+        "path",
+        "tls",
+        "warnings",
+    )
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        """Reads a configuration from the content of its file.
+
+        Args:
+            path: The file, for texts about it.
+            data: Its content.
+
+        Raises:
+            ConfigError: The content is not YAML, or a known section of it is wrong. The text says where.
+        """
+        self.path = path
+        self.warnings: list[str] = []
+        self._document = _native.yaml_load(data, str(path))
+        self.config: dict[Any, Any] = self._root()
+        tls = self._section("tls")
+        self.tls: dict[str, Any] | None = None if tls is None else self._check("tls", tls, _native.check_tls)
+        auth = self._section("auth")
+        self.auth: dict[str, Any] | None = (
+            None if auth is None else self._check("auth", auth, _native.check_auth)
+        )
+        broker = self._section("broker")
+        has_tls = tls is not None
+        self.broker: dict[str, Any] = self._check(
+            "broker", {} if broker is None else broker, lambda section: _native.check_broker(section, has_tls)
+        )
+        self.log_level = self._log_level()
+        self.ha_discovery_prefix = self._ha_discovery_prefix()
+        services = self._section("services")
+        if broker is None:
+            self.config["broker"] = {}
+        if services is None:
+            self.config["services"] = {}
+        self._warn_of_unknown_keys()
+
+    def service_section(self, name: str) -> dict[Any, Any]:
+        """Gives the section ``services.<name>``, live.
+
+        Args:
+            name: The ``SERVICE_NAME``.
+
+        Returns:
+            The section; an empty one, with a warning, where the file has none or it is null.
+
+        Raises:
+            ConfigError: The section is no mapping.
+        """
+        services = self.config["services"]
+        if name not in services:
+            self._warn(
+                f"{self.path}: there is no section '{name}' under 'services'; nothing is set for this service"
+            )
+            return {}
+        section = services[name]
+        if section is None:
+            self._warn(
+                f"{self._at('services', name)} the section '{name}' is empty; nothing is set for this service"
+            )
+            return {}
+        if not isinstance(section, dict):
+            raise ConfigError(
+                f"{self._at('services', name)} the section '{name}' must be a mapping, not {_kind(section)}; "
+                "write its settings as 'key: value' lines below it"
+            )
+        return section
+
+    def data_topic_prefix(self, name: str) -> str:
+        """Gives the prefix of the service's topics (C11).
+
+        Args:
+            name: The ``SERVICE_NAME``.
+
+        Returns:
+            ``data_topic`` of the service's section as it is given there, else ``service/<name>/``.
+
+        Raises:
+            ConfigError: ``data_topic`` cannot begin a topic.
+        """
+        section = self.config["services"].get(name)
+        topic = section.get("data_topic") if isinstance(section, dict) else None
+        if topic is None:
+            return f"service/{name}/"
+        place = self._at("services", name, "data_topic")
+        if not isinstance(topic, str) or not topic:
+            raise ConfigError(f"{place} 'data_topic' must be a text, not {_kind(topic)}; put it in quotes")
+        self._refuse_wildcards(place, "data_topic", topic)
+        if not topic.endswith("/"):
+            self._warn(
+                f"{place} 'data_topic' has no '/' at its end: topics read '{topic}online'; add one if that is not meant"
+            )
+        return topic
+
+    def _root(self) -> dict[Any, Any]:
+        value = self._document.value
+        if value is None:
+            self._warn(f"{self.path}: the file is empty; defaults are used")
+            return {}
+        if not isinstance(value, dict):
+            raise ConfigError(
+                f"{self._at()} the file must hold a mapping with sections such as 'broker', not {_kind(value)}; "
+                "see the example in the README"
+            )
+        return value
+
+    def _section(self, name: str) -> dict[Any, Any] | None:
+        if name not in self.config:
+            return None
+        section = self.config[name]
+        if section is None:
+            consequence = (
+                "the connection is not encrypted; write 'tls: {}' for TLS with defaults, or remove the line"
+                if name == "tls"
+                else "defaults are used"
+            )
+            self._warn(f"{self._at(name)} the section '{name}' is empty: {consequence}")
+            return None
+        if not isinstance(section, dict):
+            raise ConfigError(
+                f"{self._at(name)} '{name}' must be a mapping, not {_kind(section)}; "
+                "write its settings as 'key: value' lines below it"
+            )
+        return section
+
+    def _check(
+        self, name: str, section: dict[Any, Any], check: Callable[[dict[Any, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        try:
+            return check(section)
+        except ConfigError as error:
+            message, key, in_key = error.args
+        place = self._place(self._document.key_mark if in_key else self._document.mark, (name, key))
+        sentence = message if in_key else f"'{key}': {message}"
+        raise ConfigError(f"{place} in '{name}': {sentence}")
+
+    def _log_level(self) -> int | None:
+        level = self.config.get("log_level")
+        if level is None:
+            if "log_level" in self.config:
+                self._warn(f"{self._at('log_level')} 'log_level' is empty; nothing is set by it")
+            return None
+        if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
+            return level
+        if isinstance(level, str):
+            if level.upper() in _LEVELS:
+                return _LEVELS[level.upper()]
+            nearest = _native.nearest_name(level, list(_LEVELS))
+            advice = (
+                f"did you mean {nearest}?" if nearest else "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
+            )
+            raise ConfigError(f"{self._at('log_level')} '{level}' is no log level; {advice}")
+        raise ConfigError(
+            f"{self._at('log_level')} 'log_level' must be a name, not {_kind(level)}; "
+            "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        )
+
+    def _ha_discovery_prefix(self) -> str:
+        prefix = self.config.get("ha_discovery_prefix", "homeassistant")
+        place = self._at("ha_discovery_prefix")
+        if prefix is None:
+            self._warn(f"{place} 'ha_discovery_prefix' is empty; 'homeassistant' is used")
+            return "homeassistant"
+        if not isinstance(prefix, str) or not prefix:
+            raise ConfigError(
+                f"{place} 'ha_discovery_prefix' must be a text, not {_kind(prefix)}; put it in quotes"
+            )
+        self._refuse_wildcards(place, "ha_discovery_prefix", prefix)
+        return prefix
+
+    def _warn_of_unknown_keys(self) -> None:
+        for key in self.config:
+            if key in _KNOWN:
+                continue
+            nearest = _native.nearest_name(str(key), list(_KNOWN))
+            advice = f"did you mean '{nearest}'?" if nearest else "it is left to the services"
+            self._warn(f"{self._at(key)} unknown key '{key}'; {advice}")
+
+    def _refuse_wildcards(self, place: str, name: str, topic: str) -> None:
+        if any(sign in topic for sign in "+#\0"):
+            raise ConfigError(f"{place} '{name}' is the beginning of topics and cannot have '+' or '#' in it")
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _at(self, *path: object) -> str:
+        return self._place(self._document.key_mark, path)
+
+    def _place(
+        self, mark: Callable[[tuple[object, ...]], tuple[int, int] | None], path: tuple[object, ...]
+    ) -> str:
+        found = mark(path)
+        while found is None and path:
+            path = path[:-1]
+            found = self._document.key_mark(path)
+        return f"{self.path}:" if found is None else f"{self.path}:{found[0]}:{found[1]}:"
 
 
-def find_and_read(path, paths):
-    import yaml
+def find_and_read(
+    explicit: str | os.PathLike[str] | None,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    must_exist: bool = False,
+) -> Config:
+    """Finds the configuration file and reads it (C58).
 
-    for p in [path, *paths]:
-        if p and os.path.exists(p):
-            f = F()
-            f.config = yaml.safe_load(open(p)) or {}
-            f.path = p
-            f.warnings = []
-            f.log_level = f.config.get("log_level")
-            f.service_section = lambda n: (f.config.get("services") or {}).get(n) or {}
-            return f
-    raise Exception("none")
+    Args:
+        explicit: A file to try before the others, if any.
+        paths: Where to look, in order. The list is not changed.
+        must_exist: Whether it is an error that ``explicit`` does not exist (it was asked for on the command line).
+            Otherwise that is a warning, and the file used instead is named.
+
+    Returns:
+        The configuration of the first file that exists.
+
+    Raises:
+        ConfigError: No file was found (the text lists every path tried), the file cannot be read, or it is wrong.
+    """
+    tried = [Path(path) for path in ([explicit] if explicit else []) + list(paths)]
+    for path in tried:
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            if must_exist and explicit and path is tried[0]:
+                raise ConfigError(f"{path}: there is no such file; correct the path") from None
+            continue
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(
+                f"{path}: the configuration file cannot be read: {reason}; make it readable for this user"
+            ) from error
+        config = Config(path, data)
+        if explicit and path is not tried[0]:
+            config.warnings.insert(0, f"{tried[0]}: there is no such file; {path.absolute()} is used instead")
+        return config
+    listed = ", ".join(str(path.absolute()) for path in tried) or "(no path given)"
+    raise ConfigError(f"no configuration file was found; create one of these: {listed}")
+
+
+def _kind(value: object) -> str:
+    names = {
+        dict: "a mapping",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "nothing",
+    }
+    if value == "":
+        return "an empty text"
+    return names.get(type(value), f"a {type(value).__name__}")

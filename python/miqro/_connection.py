@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import mqtt
 from ._handlers import takes
+from ._native import check_auth, check_broker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,30 +25,8 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
     Raises:
         ConfigError: A setting cannot be used.
     """
-
-    def check_broker(s):
-        return {
-            "host": "localhost",
-            "port": 1883,
-            "keepalive": 60,
-            "bind_address": None,
-            "bind_port": None,
-            "client_id": None,
-            "clean_session": None,
-            "max_queued_messages": 10000,
-            "max_queued_bytes": 16 << 20,
-            "reconnect_delay_min": 0.5,
-            "reconnect_delay_max": 60,
-            "protocol": "3.1.1",
-            "transport": "tcp",
-            "durable": False,
-            **s,
-        }
-
-    check_auth = dict
-
     section = service.config.get("broker") or {}
-    broker = check_broker(section)
+    broker = check_broker(section, service.config.get("tls") is not None)
     clean = service.CLEAN_SESSION if broker["clean_session"] is None else broker["clean_session"]
     client_id = broker["client_id"] or service.SERVICE_NAME
     client = cls(client_id) if clean else cls(client_id, clean_session=False)
@@ -56,7 +35,6 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
         _refuse_what_is_not_there(broker)
         client._join_service(wake, service.MAX_INCOMING_QUEUE)
         client._problem = service.note_failure
-        client._forget = lambda topics: _forget(service, topics)
         client._configure(
             **{
                 key: broker[key]
@@ -103,13 +81,19 @@ def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
             )
 
 
-def _forget(service: Service, topics: Any) -> None:
-    """Messages on these topics were dropped, so they do not count as last sent (C35)."""
-    if topics is None:
-        service.last_key_values.clear()
-    else:
-        for topic in topics:
-            service.last_key_values.pop(topic, None)
+class greeting:  # noqa: N801 - used like a function
+    """What is published inside goes out ahead of what was queued while the broker was away (C40)."""
+
+    def __init__(self, client: Any) -> None:
+        self._session = client._session if isinstance(client, mqtt.Client) else None
+
+    def __enter__(self) -> None:
+        if self._session is not None:
+            self._session.begin_greeting()
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.greeted()
 
 
 def subscribe(service: Service, client: Any, filters: list[str]) -> None:
@@ -126,6 +110,12 @@ def subscribe(service: Service, client: Any, filters: list[str]) -> None:
             client.subscribe(topic_filter)
 
 
+def connected(client: Any) -> bool:
+    """Whether the client says that it is connected; a double that does not say counts as connected."""
+    asked = getattr(client, "is_connected", None)
+    return bool(asked()) if callable(asked) else True
+
+
 def thread_alive(client: Any) -> bool:
     """Whether the client's network thread runs; a double without one counts as alive."""
     if isinstance(client, mqtt.Client):
@@ -140,6 +130,8 @@ def farewell(service: Service) -> None:
     """Says that the service is gone, sends what is queued, disconnects; within the two seconds of C40."""
     client = service.mqtt_client
     try:
+        if isinstance(client, mqtt.Client) and client._session is not None:
+            client._session.begin_farewell()
         service.publish(service.willtopic, "0", retain=True, global_=True)
         if hasattr(client, "disconnect"):
             client.disconnect()
@@ -158,22 +150,13 @@ def read_config(service: Service, path: Any, log_level: int | str | None) -> Non
     found = find_and_read(path, service.CONFIG_FILE_PATHS)
     if log_level is None and found.log_level is not None:
         service._prepare_logger(found.log_level)
-    for warning in found.warnings:
-        service.log.warning("%s", warning)
     service.log.debug("Using configuration file at %s", found.path)
     service.config = found.config
     service.service_config = found.service_section(service.SERVICE_NAME)
-    prefix = service.service_config.get("data_topic") or f"service/{service.SERVICE_NAME}/"
-    if not prefix.endswith("/"):
-        service.log.warning(
-            "%s: `data_topic: %s` of the service %s does not end in a slash: its topics will be like %s",
-            found.path,
-            prefix,
-            service.SERVICE_NAME,
-            prefix + "online",
-        )
-    service.data_topic_prefix = prefix
-    service.willtopic = prefix + "online"
+    service.data_topic_prefix = found.data_topic_prefix(service.SERVICE_NAME)
+    service.willtopic = service.data_topic_prefix + "online"
+    for warning in found.warnings:
+        service.log.warning("%s", warning)
 
 
 def tls_arguments(section: dict[str, Any]) -> dict[str, Any]:

@@ -88,10 +88,16 @@ def accept_json(fn: F) -> F:
     """
     import functools
 
+    if isinstance(fn, Marked):
+        return Marked(accept_json(fn.fn), fn.marks)  # type: ignore[return-value]
+
     @functools.wraps(fn)
-    def decoded(self: object, payload: str, *rest: str) -> Any:
+    def decoded(self: object, payload: Any, *rest: Any) -> Any:
         import json
 
+        if not isinstance(payload, (str, bytes)):
+            # A bound method of any other object than the service is handed the service too.
+            payload, *rest = rest  # type: ignore[assignment]
         try:
             members = json.loads(payload)
         except ValueError as error:
@@ -110,34 +116,43 @@ def collect(cls: type) -> None:
 
     Bases come first, each name once, at the place where it was marked first. A name that a subclass marks
     anew has the marks of the subclass; one that it overrides without a mark keeps the marks and calls the new
-    method; one that it sets to something that cannot be called is gone. Lists that a class spells out itself
-    come before what is marked in it.
+    method; one that it sets to something that cannot be called is gone. A list that a class spells out itself
+    stands for what its bases have, and what is marked in the class comes after it.
     """
-    spelled_out = {
+    if "_miqro_spelled_out" not in cls.__dict__:
+        cls._miqro_spelled_out = _spelled_out(cls)  # type: ignore[attr-defined]
+    marked: dict[str, tuple[type, Marked]] = {}
+    explicit: list[tuple[str, type, object]] = []
+    replaced: set[tuple[str, type]] = set()
+    for base in reversed(cls.__mro__):
+        spelled_out = base.__dict__.get("_miqro_spelled_out")
+        for kind, entries in (_spelled_out(base) if spelled_out is None else spelled_out).items():
+            replaced.update((kind, ancestor) for ancestor in base.__mro__[1:])
+            explicit.extend((kind, base, entry) for entry in entries)
+        for name, value in base.__dict__.items():
+            if isinstance(value, Marked):
+                marked[name] = (base, value)
+            elif name in marked:
+                if callable(value):
+                    owner, method = marked[name]
+                    marked[name] = (owner, Marked(value, method.marks))
+                else:
+                    del marked[name]
+    found = [
+        (kind, owner, (method.fn, what) if kind == "loop" else (what, method.fn))
+        for owner, method in marked.values()
+        for kind, what in method.marks
+    ]
+    for kind, attribute in ATTRIBUTES.items():
+        by_hand = [entry for of, owner, entry in explicit if of == kind and (kind, owner) not in replaced]
+        own = [entry for of, owner, entry in found if of == kind and (kind, owner) not in replaced]
+        # A list may be a copy of the parent's: what is in it already is not added.
+        setattr(cls, attribute, by_hand + [entry for entry in own if entry not in by_hand])
+
+
+def _spelled_out(cls: type) -> dict[str, list[Any]]:
+    return {
         kind: list(cls.__dict__[attribute])
         for kind, attribute in ATTRIBUTES.items()
         if attribute in cls.__dict__
     }
-    if "_miqro_spelled_out" not in cls.__dict__:
-        cls._miqro_spelled_out = spelled_out  # type: ignore[attr-defined]
-    marked: dict[str, Marked] = {}
-    explicit: dict[str, list[tuple[object, object]]] = {kind: [] for kind in ATTRIBUTES}
-    for base in reversed(cls.__mro__):
-        for kind, entries in base.__dict__.get("_miqro_spelled_out", {}).items():
-            explicit[kind].extend(entry for entry in entries if entry not in explicit[kind])
-        for name, value in base.__dict__.items():
-            if isinstance(value, Marked):
-                marked[name] = value
-            elif name in marked:
-                if callable(value):
-                    marked[name] = Marked(value, marked[name].marks)
-                else:
-                    del marked[name]
-    for kind, attribute in ATTRIBUTES.items():
-        found = [
-            (method.fn, what) if kind == "loop" else (what, method.fn)
-            for method in marked.values()
-            for mark, what in method.marks
-            if mark == kind
-        ]
-        setattr(cls, attribute, explicit[kind] + found)

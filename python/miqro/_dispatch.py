@@ -9,7 +9,7 @@ from time import monotonic
 
 from . import mqtt
 from ._handlers import Routes, name_of
-from ._native import Event, Message, payload_text
+from ._native import Message, payload_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,13 +36,20 @@ class Dispatcher:
         self._service = service
         self._wake = wake
         self.routes = Routes()
-        self._routed_lists: tuple[object, ...] = ()
+        #: What the routes were made of.
+        self._routed: tuple[object, ...] = ()
+        #: Set from any thread when a handler is added; the routes then follow before the next message.
+        self.handlers_changed = True
+        #: The routes that the messages of the batch were given.
+        self._batch_version = 0
         #: Taken from the engine, not dispatched yet: events, messages, and (topic, text, routes).
         self._batch: deque[Any] = deque()
-        #: From another client's thread: (when, topic, payload), or (when, callback, arguments).
+        #: From another client's thread: (when, topic, text), or (when, callback, arguments).
         self._queued: deque[tuple[float, Any, Any]] = deque()
         #: The thread that dispatches, while one does.
         self.thread: int | None = None
+        #: Whether the service says goodbye: nothing is dispatched any more.
+        self.leaving = False
         #: Whether the service sleeps because there was nothing to do.
         self.idle = False
         self._looked_at = monotonic()
@@ -56,20 +63,22 @@ class Dispatcher:
         A full queue blocks another library's network thread, which keeps the broker from sending more.
         """
         service = self._service
+        text = payload_text(payload)
+        service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+        self.stalled()
         limit = service.MAX_INCOMING_QUEUE
         if len(self._queued) >= limit and self.thread not in (None, get_ident()):
             deadline = monotonic() + service.INCOMING_STALL_WARN_SECONDS
-            while len(self._queued) >= limit and monotonic() < deadline and self.thread is not None:
+            while len(self._queued) >= limit and monotonic() < deadline and not self.leaving:
                 self._wake.notify()
                 # Only a double or another library's client comes here, and only when 10,000 messages wait.
                 _pause()
         if len(self._queued) >= limit:
-            text = f"the queue of {limit} incoming messages is full: a message on {topic!r} is lost"
-            service.log.error("%s", text)
-            service.note_failure(text)
+            problem = f"the queue of {limit} incoming messages is full: a message on {topic!r} is lost"
+            service.log.error("%s", problem)
+            service.note_failure(problem)
             return
-        self._queued.append((monotonic(), topic, payload))
-        self.stalled()
+        self._queued.append((monotonic(), topic, text))
         self._wake.notify()
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
@@ -80,16 +89,43 @@ class Dispatcher:
             self._queued.append((monotonic(), callback, args))
             self._wake.notify()
 
+    def begin_turn(self) -> None:
+        """The service begins to work: what it publishes goes out together."""
+        session = self._session()
+        if session is not None:
+            session.cork()
+
+    def end_turn(self) -> None:
+        """The service has done its work: what it has published goes out."""
+        session = self._session()
+        if session is not None:
+            session.uncork()
+
+    def left(self) -> None:
+        """The service has said goodbye: calls the callbacks that came meanwhile. Messages wait for the next run."""
+        for _ in range(len(self._queued)):
+            item = self._queued.popleft()
+            if callable(item[1]):
+                self._guard(item[1], item[2])
+            else:
+                self._queued.append(item)
+        self.leaving = False
+        self.thread = None
+
     # ---- routes --------------------------------------------------------------------------------------
 
-    def sync_routes(self, force: bool = False) -> None:
-        """Makes the router follow the lists of handlers. Cheap when nothing has changed."""
+    def sync_routes(self) -> None:
+        """Makes the router follow the lists of handlers. Cheap when nothing has changed.
+
+        Only on the service's thread: others set `handlers_changed`.
+        """
         service = self._service
-        own, global_ = service.mqtt_handlers, service.mqtt_global_handlers
-        lists = (id(own), len(own), id(global_), len(global_), service.data_topic_prefix)
-        if force or lists != self._routed_lists or _overridden(service, "_all_handlers"):
-            self._routed_lists = lists
-            self.routes.sync(service._all_handlers(), self._unusable)
+        made_of = (service.mqtt_handlers[:], service.mqtt_global_handlers[:], service.data_topic_prefix)
+        if self.handlers_changed or made_of != self._routed or _overridden(service, "_all_handlers"):
+            self.handlers_changed = False
+            self._routed = made_of
+            of_class = (*service.CLASS_MQTT_GLOBAL_HANDLERS, *service.CLASS_MQTT_HANDLERS)
+            self.routes.sync(service._all_handlers(), [fn for _, fn in of_class], self._unusable)
 
     def _unusable(self, text: str) -> None:
         self._service.log.error("%s", text)
@@ -112,54 +148,54 @@ class Dispatcher:
             Whether something still waits.
         """
         service = self._service
-        self._note_stall()
-        self.sync_routes()
-        batch, queued = self._batch, self._queued
+        self.looked()
+        batch, queued, routes = self._batch, self._queued, self.routes
         left = self.waiting() + BATCH if until is None else -1
         while True:
-            while queued:
-                _when, topic, payload = queued.popleft()
+            if queued:
+                self.sync_routes()
+                _when, topic, text = queued.popleft()
                 if callable(topic):
-                    self._guard(topic, payload)
+                    self._guard(topic, text)
                 else:
-                    text = payload_text(payload)
-                    self.dispatch(topic, text, self.routes.router.route(topic))
-                left -= 1
-                if left == 0 or service.stop or (until is not None and monotonic() >= until):
-                    return bool(queued or batch)
-            if not batch:
-                batch.extend(self._fetch())
-                if not batch:
-                    return bool(queued)
-                service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
-            while batch:
+                    self.dispatch(topic, text, routes.router.route(topic))
+            elif batch or self._fetch():
                 item = batch.popleft()
-                if type(item) is tuple:
-                    self.dispatch(*item)
+                if type(item) is not tuple:
+                    self._guard(service.mqtt_client._handle, (item,))
                 else:
-                    self._event(item)
-                left -= 1
-                if left == 0 or service.stop or (until is not None and monotonic() >= until):
-                    return True
-                if queued:
-                    break
+                    if self.handlers_changed:
+                        self.sync_routes()
+                    if self._batch_version != routes.version:
+                        item = (item[0], item[1], routes.router.route(item[0]))
+                    self.dispatch(*item)
+            else:
+                return False
+            self.looked()
+            left -= 1
+            if left == 0 or service.stop or (until is not None and monotonic() >= until):
+                return True
 
     def _session(self) -> Any:
         client = self._service.mqtt_client
         return client._session if isinstance(client, mqtt.Client) else None
 
-    def _fetch(self) -> list[Any]:
+    def _fetch(self) -> bool:
+        """Takes what the engine has; whether that is anything."""
         session = self._session()
         if session is None:
-            return []
-        self._looked_at = monotonic()
+            return False
+        self.sync_routes()
+        self._batch_version = self.routes.version
         service = self._service
         if _overridden(service, "_on_message") or service.mqtt_client.on_message != service._on_message:
-            return session.take(BATCH)  # type: ignore[no-any-return]
-        return session.take_routed(BATCH, self.routes.router)  # type: ignore[no-any-return]
-
-    def _event(self, event: Event | Message) -> None:
-        self._guard(self._service.mqtt_client._handle, (event,))
+            taken = session.take(BATCH)
+        else:
+            taken = session.take_routed(BATCH, self.routes.router)
+        if any(type(item) in (tuple, Message) for item in taken):
+            service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+        self._batch.extend(taken)
+        return bool(taken)
 
     def _guard(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         """Calls one of the client's callbacks: what it raises is logged and counted, like a handler's."""
@@ -180,12 +216,8 @@ class Dispatcher:
         if service.log.isEnabledFor(10):
             service.log.debug("Received MQTT message on topic %s containing %s", topic, text)
         targets = self.routes.targets
-        for handler_id, rest in routes:
-            how = targets.get(handler_id)
-            if how is None:
-                # Removed by a handler that ran before it.
-                continue
-            fn, with_service = how
+        # All of them are looked up first: a handler may have the routes made anew.
+        for (fn, with_service), rest in [(targets[handler_id], rest) for handler_id, rest in routes]:
             try:
                 if rest is None:
                     if with_service:
@@ -239,23 +271,19 @@ class Dispatcher:
         return seconds
 
     def _stall_seconds(self) -> float:
-        now = monotonic()
-        try:
-            oldest = self._queued[0][0]
-        except IndexError:
-            oldest = now
         session = self._session()
-        if not self.idle and self.thread is not None and session is not None and session.waiting():
-            oldest = min(oldest, self._looked_at)
-        return now - oldest
+        if self._batch or (not self.idle and session is not None and session.waiting()):
+            return monotonic() - self._looked_at
+        try:
+            arrived: float = self._queued[0][0]
+        except IndexError:
+            return 0.0
+        return monotonic() - max(arrived, self._looked_at)
 
     def looked(self) -> None:
-        """The service is awake again."""
-        self.idle = False
-        self._looked_at = monotonic()
-
-    def _note_stall(self) -> None:
-        self.stalled()
+        """The service has looked after what came in: if that was overdue, it is said now."""
+        if monotonic() - self._looked_at > self._service.INCOMING_STALL_WARN_SECONDS:
+            self.stalled()
         self._stall_reported = False
         self._looked_at = monotonic()
 

@@ -17,25 +17,37 @@ if TYPE_CHECKING:
 _CO_VARARGS, _CO_COROUTINE = 0x04, 0x80
 
 
-def takes(fn: Handler, count: int) -> bool:
-    """Whether `fn` can be called with `count` positional arguments."""
-    function = getattr(fn, "__func__", fn)
+def takes(fn: Handler, count: int, follow: bool = False) -> bool:
+    """Whether `fn` can be called with `count` positional arguments; with `follow`, what it wraps is asked."""
+    if isinstance(fn, staticmethod):
+        fn = fn.__func__
+    bound = hasattr(fn, "__self__") and hasattr(fn, "__func__")
+    function: Any = getattr(fn, "__func__", fn) if bound else fn
     code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "__wrapped__") or code.co_kwonlyargcount:
+    says = hasattr(function, "__signature__") or (follow and hasattr(function, "__wrapped__"))
+    if code is None or code.co_kwonlyargcount or says:
         import inspect
 
         try:
-            inspect.signature(fn).bind(*range(count))
+            inspect.signature(fn, follow_wrapped=follow).bind(*range(count))
         except TypeError:
             return False
         except ValueError:
             # Some built-in callables do not say what they take: let the call show.
             return True
         return True
-    if function is not fn:
-        count += 1
+    count += bound
     required = code.co_argcount - len(function.__defaults__ or ())
     return count >= required and (count <= code.co_argcount or bool(code.co_flags & _CO_VARARGS))
+
+
+def takes_service(fn: Handler, count: int) -> bool | None:
+    """Whether `fn` is called with the service before its `count` arguments; `None`: neither way is possible."""
+    without = takes(fn, count)
+    if not takes(fn, count + 1):
+        return False if without else None
+    # A wrapper that takes anything hands it on: then what it wraps decides.
+    return not (without and takes(fn, count, follow=True) and not takes(fn, count + 1, follow=True))
 
 
 def is_coroutine_function(fn: Handler) -> bool:
@@ -45,13 +57,14 @@ def is_coroutine_function(fn: Handler) -> bool:
     return code is not None and bool(code.co_flags & _CO_COROUTINE)
 
 
-def target(fn: Handler, topic_filter: str) -> Target:
+def target(fn: Handler, topic_filter: str, of_class: bool = False) -> Target:
     """Finds out how `fn` is called for messages of `topic_filter`.
 
-    With the service where its signature takes it, else without.
+    With the service where its signature takes it, else without. What stands in a class is a method: it is called
+    with the service, unless it is static.
 
     Raises:
-        TypeError: It cannot be called either way.
+        TypeError: It cannot be called that way.
     """
     if not callable(fn):
         raise TypeError(f"the handler for {topic_filter!r} cannot be called: {fn!r}")
@@ -61,14 +74,15 @@ def target(fn: Handler, topic_filter: str) -> Target:
             "cannot run yet: make it an ordinary method"
         )
     count = 2 if topic_filter.endswith("#") else 1
-    if takes(fn, count + 1):
-        return fn, True
-    if takes(fn, count):
-        return fn, False
-    wanted = "(service, payload, rest_of_topic)" if count == 2 else "(service, payload)"
-    raise TypeError(
-        f"the handler for {topic_filter!r}, {name_of(fn)}, cannot be called with {wanted}, nor without the service"
-    )
+    is_method = of_class and not isinstance(fn, staticmethod)
+    with_service = (takes(fn, count + 1) or None) if is_method else takes_service(fn, count)
+    if with_service is None:
+        wanted = "(service, payload, rest_of_topic)" if count == 2 else "(service, payload)"
+        raise TypeError(
+            f"the handler for {topic_filter!r}, {name_of(fn)}, cannot be called with {wanted}"
+            + ("" if is_method else ", nor without the service")
+        )
+    return fn, with_service
 
 
 def name_of(fn: object) -> str:
@@ -87,19 +101,28 @@ class Routes:
     def __init__(self) -> None:
         self.router = Router()
         self.targets: dict[int, Target] = {}
+        #: Counts the changes: what was routed before one has to be routed again.
+        self.version = 0
         self._known: list[tuple[str, Handler]] = []
         self._ids: list[int] = []
 
-    def sync(self, handlers: Iterable[tuple[str, Handler]], problem: Callable[[str], None]) -> None:
+    def sync(
+        self,
+        handlers: Iterable[tuple[str, Handler]],
+        of_class: Iterable[Handler],
+        problem: Callable[[str], None],
+    ) -> None:
         """Makes the router hold exactly `handlers`, in this order.
 
         Args:
             handlers: Filters and callables, as `Service._all_handlers` gives them.
+            of_class: Those that the class of the service has.
             problem: Told of each that cannot be used, in a sentence.
         """
         wanted = list(handlers)
         if wanted == self._known:
             return
+        self.version += 1
         common = 0
         while common < min(len(wanted), len(self._known)) and wanted[common] == self._known[common]:
             common += 1
@@ -109,9 +132,10 @@ class Routes:
                 del self.targets[handler_id]
         del self._ids[common:]
         self._known = wanted
+        methods = set(map(id, of_class))
         for topic_filter, fn in wanted[common:]:
             try:
-                how = target(fn, topic_filter)
+                how = target(fn, topic_filter, id(fn) in methods)
             except TypeError as error:
                 problem(str(error))
                 # It stays in place: each message says again that it cannot be called.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
-from ._handlers import is_coroutine_function, name_of, takes
+from ._handlers import is_coroutine_function, name_of, takes_service
 from ._native import Timer
 
 TYPE_CHECKING = False
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import Wake
+
+
+#: What a longer interval is taken for: a thousand years, after which there are still dates.
+LONGEST = timedelta(days=365_000)
 
 
 class Loop:
@@ -33,15 +37,7 @@ class Loop:
     """
 
     def __init__(self, fn: Callable[..., Any], interval: timedelta, start: bool = True) -> None:
-        if is_coroutine_function(fn):
-            raise TypeError(
-                f"the loop {name_of(fn)} is an `async def`, which this version of miqro cannot run yet: "
-                "make it an ordinary method"
-            )
         self.fn = fn
-        self._with_service = takes(fn, 1)
-        if not self._with_service and not takes(fn, 0):
-            raise TypeError(f"the loop {name_of(fn)} cannot be called with the service as its only argument")
         self._interval = interval
         self._timer = Timer(_microseconds(interval))
         self._wake: Wake | None = None
@@ -49,6 +45,23 @@ class Loop:
         self.stat_reset()
         if start:
             self._timer.start(False)
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """What is called."""
+        return self._fn
+
+    @fn.setter
+    def fn(self, fn: Callable[..., Any]) -> None:
+        if is_coroutine_function(fn):
+            raise TypeError(
+                f"the loop {name_of(fn)} is an `async def`, which this version of miqro cannot run yet: "
+                "make it an ordinary method"
+            )
+        with_service = takes_service(fn, 0) if callable(fn) else None
+        if with_service is None:
+            raise TypeError(f"the loop {name_of(fn)} cannot be called with the service as its only argument")
+        self._fn, self._with_service = fn, with_service
 
     @property
     def interval(self) -> timedelta:
@@ -163,7 +176,7 @@ class Loop:
 def _microseconds(interval: timedelta) -> int:
     if not isinstance(interval, timedelta):
         raise TypeError(f"the interval of a loop is a timedelta, not {interval!r}")
-    microseconds = interval // timedelta(microseconds=1)
+    microseconds = min(interval, LONGEST) // timedelta(microseconds=1)
     if microseconds < 0:
         raise ValueError(f"a loop cannot have a negative interval ({interval})")
     return microseconds

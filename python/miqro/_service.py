@@ -1,4 +1,4 @@
-"""The service: what authors inherit from (contract C2 to C5, C10 to C18, C30 to C37, C40, C50 to C55)."""
+"""The service: what authors inherit from (contract C2 to C5, C10 to C18, C40, C50 to C55)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ._decorators import collect
 from ._dispatch import Dispatcher
 from ._handlers import target
 from ._loop import Loop
-from ._native import LastKeyValues, PublishInfo, Router, Wake, check_topic, json_dumps, json_key
-from ._native import payload as to_payload
+from ._native import Router, Wake
+from ._publisher import Publisher
 from ._state import State
 
 TYPE_CHECKING = False
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
 
-#: What `publish` returns for a value that is not sent because it has not changed.
-_UNCHANGED = PublishInfo()
+#: What messages get of each step at least when a loop is always due, in seconds.
+MESSAGE_SECONDS = 0.001
+#: By this name the handler is known that a service gives the root logger.
+LOG_HANDLER = "miqro"
 
 
-class Service:
+class Service(Publisher):
     """A service on an MQTT broker: handlers for messages, loops, publishing, state, configuration.
 
     Args:
@@ -48,13 +50,10 @@ class Service:
 
     SERVICE_NAME: str = "none"
     CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = ["miqro.yml", "/etc/miqro.yml"]
-    JSON_FLOAT_PRECISION: int = 5
     #: Seconds that `_loop_step()` waits at most when it is called by hand.
     MAX_LOOP_INTERVAL: float = 0.2
     #: Seconds between two heartbeats on the will topic.
     MQTT_ONLINE_UPDATE_INTERVAL: float = 180
-    PAYLOAD_ON: str | int = "1"
-    PAYLOAD_OFF: str | int = "0"
     USE_STATE_FILE: bool = False
     SUBSCRIBE_QOS: int = 1
     CLEAN_SESSION: bool = True
@@ -63,13 +62,12 @@ class Service:
     #: Seconds after which a queue that nobody drains is reported.
     INCOMING_STALL_WARN_SECONDS: float = 5.0
 
-    QOS_MAX_ONCE = 0
-    QOS_AT_LEAST_ONCE = 1
-    QOS_EXACTLY_ONCE = 2
-
     PREPARED_LOOPS: ClassVar[list[tuple[Handler, timedelta]]] = []
     CLASS_MQTT_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
     CLASS_MQTT_GLOBAL_HANDLERS: ClassVar[list[tuple[str, Handler]]] = []
+
+    #: The lists above as they stand in the body of a class: see `collect`.
+    _miqro_spelled_out: ClassVar[dict[str, list[Any]]] = {}
 
     LOOPS: list[Loop] | None = None
     ha_devices: list[ha_sensors.Device] = []  # noqa: RUF012 - each instance gets a list of its own
@@ -84,9 +82,6 @@ class Service:
     mqtt_client: Any
     mqtt_handlers: list[tuple[str, Handler]]
     mqtt_global_handlers: list[tuple[str, Handler]]
-    #: The payloads last sent on the topics that are deduplicated. Popping a topic, or clearing it, makes the
-    #: next unchanged value go out.
-    last_key_values: LastKeyValues
     state: Any = None
     enabled: bool = True
     is_connected: bool = False
@@ -97,8 +92,8 @@ class Service:
     disconnect_count: int = 0
     last_message_received_at: datetime | None = None
 
-    __stop = False
-    __wake: Wake
+    _miqro_stop = False
+    _miqro_wake: Wake
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -111,21 +106,22 @@ class Service:
         mqtt_client_cls: Callable[..., Any] = mqtt.Client,
         state_cls: Callable[..., Any] = State,
     ) -> None:
-        self.__log_level = log_level
+        self._miqro_log_level = log_level
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
-        self.last_key_values = LastKeyValues()
-        self.ha_devices = []
-        self.ha_entities = []
+        Publisher.__init__(self)
+        # A service may have made some before it calls this.
+        self.ha_devices = list(self.__dict__.get("ha_devices", ()))
+        self.ha_entities = list(self.__dict__.get("ha_entities", ()))
         self.enabled = True
         self.mqtt_handlers = list(self.CLASS_MQTT_HANDLERS)
         self.mqtt_handlers.append(("enabled", self._on_enable))
         self.mqtt_global_handlers = list(self.CLASS_MQTT_GLOBAL_HANDLERS)
 
-        self.__wake = wake = Wake()
-        self.__dispatcher = Dispatcher(self, wake)
-        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self.__dispatcher, wake)
+        self._miqro_wake = wake = Wake()
+        self._miqro_dispatcher = Dispatcher(self, wake)
+        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self._miqro_dispatcher, wake)
 
         if self.USE_STATE_FILE:
             self.state = state_cls(self)
@@ -142,12 +138,12 @@ class Service:
     @property
     def stop(self) -> bool:
         """Set it to `True`, from any thread, and `run()` ends at once."""
-        return self.__stop
+        return self._miqro_stop
 
     @stop.setter
     def stop(self, value: bool) -> None:
-        self.__stop = bool(value)
-        self.__notify()
+        self._miqro_stop = bool(value)
+        self._miqro_notify()
 
     def run(self) -> None:
         """Connects, and runs handlers and loops on this thread until `stop` is set, SIGTERM or Ctrl-C comes.
@@ -161,8 +157,8 @@ class Service:
         """
         from ._signals import Signals
 
-        dispatcher = self.__dispatcher
-        with Signals(self.__wake, self.__terminate) as signals:
+        dispatcher = self._miqro_dispatcher
+        with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
             try:
                 self.mqtt_client.loop_start()
@@ -170,52 +166,62 @@ class Service:
                     loop._begin()
                 while not self.stop:
                     if getattr(self._loop_step, "__func__", None) is Service._loop_step:
-                        self.__step(None)
+                        self._miqro_step(None)
                     else:
                         self._loop_step()
                         self._drain_incoming()
             finally:
                 signals.leaving()
-                dispatcher.thread = None
-                _connection.farewell(self)
+                dispatcher.leaving = True
+                try:
+                    _connection.farewell(self)
+                finally:
+                    dispatcher.left()
 
-    def __notify(self) -> None:
+    def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
-        if "_Service__wake" in self.__dict__:
-            self.__wake.notify()
+        if "_miqro_wake" in self.__dict__:
+            self._miqro_wake.notify()
 
-    def __terminate(self) -> None:
+    def _miqro_terminate(self) -> None:
         self.log.info("SIGTERM: stopping")
         self.stop = True
 
     def _loop_step(self) -> None:
         """Handles what is queued, calls the loops that are due, and waits for more, `MAX_LOOP_INTERVAL` at most."""
-        self.__step(self.MAX_LOOP_INTERVAL)
+        self._miqro_step(self.MAX_LOOP_INTERVAL)
 
-    def __step(self, limit: float | None) -> None:
+    def _miqro_step(self, limit: float | None) -> None:
         # A step by hand dispatches on the thread that makes it.
-        outermost = self.__dispatcher.thread is None
+        outermost = self._miqro_dispatcher.thread is None
         if outermost:
-            self.__dispatcher.thread = get_ident()
+            self._miqro_dispatcher.thread = get_ident()
         try:
-            timeout = self.__due_in()
-            more = False
-            if timeout is None or timeout > 0:
-                if getattr(self._drain_incoming, "__func__", None) is Service._drain_incoming:
-                    more = self.__dispatcher.drain(None if timeout is None else monotonic() + timeout)
-                else:
-                    self._drain_incoming()
-            else:
-                # A loop is due; one turn for the messages first, so that a loop without pause starves none.
-                self.__dispatcher.drain(0.0)
-            timeout = self.__run_loops()
+            self._miqro_dispatcher.begin_turn()
+            try:
+                more = self._miqro_work()
+            finally:
+                self._miqro_dispatcher.end_turn()
             if not more and not self.stop:
-                self.__wait(timeout, limit)
+                self._miqro_wait(self._miqro_due_in(), limit)
         finally:
             if outermost:
-                self.__dispatcher.thread = None
+                self._miqro_dispatcher.thread = None
 
-    def __wait(self, timeout: float | None, limit: float | None) -> None:
+    def _miqro_work(self) -> bool:
+        """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        took = self._miqro_run_loops()
+        due_in = self._miqro_due_in()
+        if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+            self._drain_incoming()
+            return False
+        if due_in is None:
+            return self._miqro_dispatcher.drain()
+        # Where loops are always due, messages get as much time as they took.
+        patience = due_in if due_in > 0 else took
+        return self._miqro_dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
+
+    def _miqro_wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
             # What it waits for is its own affair: nothing here can wake it.
             limit = self.MAX_LOOP_INTERVAL if limit is None else limit
@@ -232,20 +238,21 @@ class Service:
 
         A service may override it, to wait for a device of its own; it must come back in time.
         """
-        self.__dispatcher.idle = True
+        self._miqro_dispatcher.idle = True
         try:
-            if self.__wake.wait(timeout):
-                self.__wake.clear()
+            if self._miqro_wake.wait(timeout):
+                self._miqro_wake.clear()
         finally:
-            self.__dispatcher.looked()
+            self._miqro_dispatcher.looked()
+            self._miqro_dispatcher.idle = False
 
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
-        self.__dispatcher.drain()
+        self._miqro_dispatcher.drain()
 
     def healthy(self) -> bool:
         """Whether it is connected, its network thread lives, and somebody handles what comes in."""
-        return self.is_connected and self.mqtt_thread_alive() and not self.__dispatcher.stalled()
+        return self.is_connected and self.mqtt_thread_alive() and not self._miqro_dispatcher.stalled()
 
     def mqtt_thread_alive(self) -> bool:
         """Whether the thread that talks to the broker runs."""
@@ -264,7 +271,7 @@ class Service:
         if self.LOOPS is None:
             self.LOOPS = []
         self.LOOPS.append(loop)
-        self.__notify()
+        self._miqro_notify()
         return loop
 
     def _create_loops(self) -> None:
@@ -273,17 +280,18 @@ class Service:
         for fn, interval in self.PREPARED_LOOPS:
             self.add_loop(Loop(fn, interval))
 
-    def __due_in(self) -> float | None:
+    def _miqro_due_in(self) -> float | None:
         """Seconds until the next loop is due."""
         soonest = None
         for loop in self.LOOPS or ():
-            remaining = loop._attach(self.__wake)
+            remaining = loop._attach(self._miqro_wake)
             if remaining is not None and (soonest is None or remaining < soonest):
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> float | None:
-        """Calls the loops that are due; seconds until the next one is."""
+    def _miqro_run_loops(self) -> float:
+        """Calls the loops that are due; the seconds that this took."""
+        began = monotonic()
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -292,11 +300,12 @@ class Service:
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
-        return self.__due_in()
+        return monotonic() - began
 
     def _update_online_status(self, _: object = None) -> None:
-        # While there is no connection nothing is published: the connect will say it.
-        if self.is_connected:
+        # While there is no connection nothing is published: the connect will say it. An `_on_connect` without
+        # super leaves `is_connected` as it is.
+        if self.is_connected or _connection.connected(self.mqtt_client):
             self.publish(self.willtopic, "1", retain=True, global_=True)
         self.log.info("Loop stats:")
         for loop in self.LOOPS or ():
@@ -325,16 +334,19 @@ class Service:
         import logging
 
         root = logging.getLogger()
-        if not root.hasHandlers():
+        if not root.handlers:
             handler = logging.StreamHandler()
+            handler.set_name(LOG_HANDLER)
             handler.setFormatter(logging.Formatter("%(asctime)s  %(name)s  %(levelname)s \t%(message)s"))
             root.addHandler(handler)
+        if root.handlers[0].name == LOG_HANDLER:
+            # A program that has set logging up itself keeps its level.
             root.setLevel(log_level)
         self.log = logging.getLogger(self.SERVICE_NAME + ".main")
         self.mqtt_log = logging.getLogger(self.SERVICE_NAME + ".mqtt")
 
     def _read_config(self, add_config_file_path: str | Path | None = None) -> None:
-        _connection.read_config(self, add_config_file_path, self.__log_level)
+        _connection.read_config(self, add_config_file_path, self._miqro_log_level)
 
     def _make_tls_config(self, section: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of paho's `tls_set` for the section `tls` of the configuration."""
@@ -347,12 +359,13 @@ class Service:
             self.log.debug("the broker refused the connection with code %s", rc)
             return
         self.is_connected = True
-        self.__dispatcher.sync_routes(force=True)
+        self._miqro_dispatcher.sync_routes()
         filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
-        _connection.subscribe(self, client, filters)
-        self.mqtt_client.publish(self.willtopic, "1", retain=True)
-        self._publish_ha_discovery()
+        with _connection.greeting(client):
+            _connection.subscribe(self, client, filters)
+            self.mqtt_client.publish(self.willtopic, "1", retain=True)
+            self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:
         self.is_connected = False
@@ -375,20 +388,20 @@ class Service:
             TypeError: It cannot be called with what handlers are called with.
             ValueError: The filter is not valid.
         """
-        self.__add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
+        self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
     def add_global_handler(self, topic: str, handler: Handler) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
-        self.__add(self.mqtt_global_handlers, topic, topic, handler)
+        self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
-    def __add(
+    def _miqro_add(
         self, handlers: list[tuple[str, Handler]], topic: str, topic_filter: str, handler: Handler
     ) -> None:
         target(handler, topic_filter)
         Router().add(topic_filter, False)
         handlers.append((topic, handler))
+        self._miqro_dispatcher.handlers_changed = True
         if self.is_connected:
-            self.__dispatcher.sync_routes()
             self.log.info("Subscribing to %s", topic_filter)
             _connection.subscribe(self, self.mqtt_client, [topic_filter])
 
@@ -398,7 +411,7 @@ class Service:
             yield self.data_topic_prefix + topic, handler
 
     def _on_message(self, client: Any, userdata: object, msg: Any) -> None:
-        self.__dispatcher.put(msg.topic, msg.payload)
+        self._miqro_dispatcher.put(msg.topic, msg.payload)
 
     def _on_enable(self, payload: str) -> None:
         if payload not in ("0", "1"):
@@ -410,163 +423,3 @@ class Service:
     def handle_message(self, topic: str, payload: str) -> object:
         """Called for a message that no handler takes. To be overridden; something true says it was handled."""
         return False
-
-    # ---- messages out --------------------------------------------------------------------------------
-
-    def publish(
-        self,
-        ext: str | ha_sensors.EntityWithoutStateTopic,
-        message: object,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> Any:
-        """Publishes `message` on `<data_topic_prefix><ext>`.
-
-        Args:
-            ext: The end of the topic; with `global_` all of it; or an entity: its state topic.
-            message: Text, bytes, a number, a bool (`PAYLOAD_ON`/`PAYLOAD_OFF`), `None` (nothing), or a dict or
-                list, which goes through `publish_json`.
-            retain: Whether the broker keeps it.
-            qos: 0, 1 or 2.
-            only_if_changed: Send nothing if the payload is the one last sent on the topic; a timedelta: unless
-                it was sent that long ago.
-            global_: Whether `ext` is a whole topic.
-
-        Returns:
-            What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
-            library: what that returned. What cannot be sent is logged and counted, not raised.
-        """
-        on, off = self.PAYLOAD_ON, self.PAYLOAD_OFF
-        if not isinstance(ext, str):
-            entity, ext = ext, ext.publish_postfix
-            if isinstance(message, bool):
-                own = entity.state_payload(message)
-                message = message if own is None else own
-        if isinstance(message, str):
-            payload: Any = message
-        elif isinstance(message, (dict, list, tuple)):
-            return self.publish_json(
-                ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-            )
-        else:
-            try:
-                payload = to_payload(message, on, off, self.JSON_FLOAT_PRECISION)
-            except TypeError as error:
-                if _is_mapping(message):
-                    return self.publish_json(
-                        ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-                    )
-                return self.__refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
-        topic = ext if global_ else self.data_topic_prefix + ext
-        dedup = isinstance(only_if_changed, timedelta) or bool(only_if_changed)
-        if dedup and self.last_key_values.unchanged(
-            topic,
-            payload,
-            only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None,
-        ):
-            self.log.debug("%s not changed, not publishing.", topic)
-            return _UNCHANGED
-        if self.log.isEnabledFor(10):
-            self.log.debug("MQTT publish: %s: %s", topic, payload)
-        return self.__send(topic, payload, retain, qos, dedup)
-
-    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int, dedup: bool) -> Any:
-        try:
-            # The engine checks by itself; another client may not.
-            check_topic(topic)
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
-        except ValueError as error:
-            return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
-        except Exception as error:  # another client may raise anything; the service goes on
-            self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
-            self.note_failure(f"publishing on {topic!r} failed: {error}")
-            return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        rc = getattr(info, "rc", 0)
-        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
-            return self.__refused(f"publishing on {topic!r}: the queue is full", rc, info)
-        if rc == 0:
-            if dedup:
-                self.last_key_values.note(topic, payload)
-            else:
-                self.last_key_values.note_if_tracked(topic, payload)
-        return info
-
-    def __refused(self, text: str, rc: int, info: object = None) -> Any:
-        self.log.error("%s", text)
-        self.note_failure(text)
-        return PublishInfo(rc) if info is None else info
-
-    def publish_json(
-        self,
-        ext: str | ha_sensors.EntityWithoutStateTopic,
-        message_json: object,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> Any:
-        """Publishes an object as JSON, floats rounded to `JSON_FLOAT_PRECISION`; else as `publish`.
-
-        Raises:
-            TypeError: The object cannot be said in JSON.
-            ValueError: It contains itself.
-        """
-        if getattr(self._round_floats, "__func__", None) is Service._round_floats:
-            text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
-        else:
-            text = json_dumps(self._round_floats(message_json), None, True)
-        return self.publish(
-            ext, text, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
-        )
-
-    def publish_json_keys(
-        self,
-        message_dict: dict[Any, Any],
-        ext: str | None = None,
-        retain: bool = False,
-        qos: int = QOS_MAX_ONCE,
-        only_if_changed: bool | timedelta = False,
-        global_: bool = False,
-    ) -> list[Any]:
-        """Publishes each entry of a dict under its key: `{"a": {"b": 1}}` on `a/b`. Lists go as JSON.
-
-        Returns:
-            What `publish` returned for each, in order.
-
-        Raises:
-            TypeError: A key is none that JSON knows.
-        """
-        how: dict[str, Any] = {
-            "retain": retain,
-            "qos": qos,
-            "only_if_changed": only_if_changed,
-            "global_": global_,
-        }
-        infos: list[Any] = []
-        for name, value in message_dict.items():
-            key = name if isinstance(name, str) else json_key(name)
-            topic = f"{ext}/{key}" if ext else key
-            if isinstance(value, dict) or _is_mapping(value):
-                infos += self.publish_json_keys(value, topic, **how)
-            else:
-                infos.append(self.publish(topic, value, **how))
-        return infos
-
-    def _round_floats(self, o: object) -> object:
-        if isinstance(o, float):
-            return round(o, self.JSON_FLOAT_PRECISION)
-        if isinstance(o, dict):
-            return {key: self._round_floats(value) for key, value in o.items()}
-        if isinstance(o, (list, tuple)):
-            return [self._round_floats(value) for value in o]
-        return o
-
-
-def _is_mapping(value: object) -> bool:
-    if value is None or isinstance(value, (str, bytes, int, float, list, tuple)):
-        return False
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)

@@ -5,13 +5,15 @@ A service makes one for itself. It can be used alone too: set the callbacks, `co
 
 from __future__ import annotations
 
+from threading import Lock
+
 from ._native import Event, Message, PublishInfo, Session, Wake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
 MQTT_ERR_SUCCESS = 0
@@ -94,6 +96,7 @@ class Client:
         self._userdata = userdata
         self._wake = Wake()
         self._session: Session | None = None
+        self._making = Lock()
         self._in_service = False
         self._thread: threading.Thread | None = None
         self._logger: logging.Logger | None = None
@@ -101,9 +104,8 @@ class Client:
         self._flapping = False
         self._connected_at = 0.0
         self._dropped_in_outage = 0
-        #: Told of what goes wrong, in a sentence; and of the topics whose messages were dropped.
+        #: Told of what goes wrong, in a sentence.
         self._problem: Callable[[str], None] = lambda _text: None
-        self._forget: Callable[[Sequence[str] | None], None] = lambda _topics: None
         self.on_connect: Callable[..., object] | None = None
         self.on_disconnect: Callable[..., object] | None = None
         self.on_message: Callable[..., object] | None = None
@@ -134,11 +136,14 @@ class Client:
             "unencrypted instead. Remove the section to connect without TLS"
         )
 
-    def will_set(
-        self, topic: str, payload: str | bytes | None = None, qos: int = 0, retain: bool = False
-    ) -> None:
-        """Sets what the broker publishes when this client is gone without a goodbye."""
-        data = payload.encode() if isinstance(payload, str) else bytes(payload or b"")
+    def will_set(self, topic: str, payload: object = None, qos: int = 0, retain: bool = False) -> None:
+        """Sets what the broker publishes when this client is gone without a goodbye.
+
+        Raises:
+            TypeError: The payload is neither text, bytes, a number nor `None`.
+        """
+        payload = _plain(payload)
+        data = payload.encode() if isinstance(payload, str) else payload
         self._options["will"] = {"topic": topic, "payload": list(data), "qos": qos, "retain": retain}
 
     def will_clear(self) -> None:
@@ -230,10 +235,11 @@ class Client:
         owed = session.close(FAREWELL_SECONDS)
         if owed and self._logger is not None:
             self._logger.warning("%d messages could not be delivered before the end", owed)
-        for event in session.take(BATCH):
-            # Messages that nobody will handle any more are left.
-            if not isinstance(event, Message):
-                self._handle(event)
+        while events := session.take(BATCH):
+            for event in events:
+                # Messages that nobody will handle any more are left.
+                if not isinstance(event, Message):
+                    self._handle(event)
         self._session = None
         return MQTT_ERR_SUCCESS
 
@@ -269,14 +275,7 @@ class Client:
         """
         if properties is not None:
             raise ValueError("properties are of MQTT 5, which this version of miqro does not speak yet")
-        if not isinstance(payload, (str, bytes, bytearray)):
-            if payload is None:
-                payload = b""
-            elif isinstance(payload, (int, float)):
-                payload = str(payload)
-            else:
-                raise TypeError(f"a payload is text, bytes, a number or None, not {type(payload).__name__}")
-        return self._engine().publish(topic, payload, qos, retain)
+        return self._engine().publish(topic, _plain(payload), qos, retain)
 
     def subscribe(
         self, topic: str | tuple[str, int] | list[tuple[str, int]], qos: int = 0
@@ -302,8 +301,12 @@ class Client:
     def _engine(self) -> Session:
         session = self._session
         if session is None:
-            options = {"report_published": self.on_publish is not None, **self._options}
-            session = self._session = Session(options, self._wake)
+            # The first publish and `loop_start()` may come at once, from two threads.
+            with self._making:
+                session = self._session
+                if session is None:
+                    options = {"report_published": self.on_publish is not None, **self._options}
+                    session = self._session = Session(options, self._wake)
         return session
 
     def _join_service(self, wake: Wake, max_incoming: int) -> None:
@@ -423,10 +426,26 @@ class Client:
             if self._logger is not None:
                 self._logger.warning("%s", text)
         self._dropped_in_outage += event.count
-        self._forget(event.topics)
 
     def _broker(self) -> str:
         return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 1883)}"
+
+
+def _plain(payload: object) -> str | bytes:
+    """A payload of paho's types as text or bytes.
+
+    Raises:
+        TypeError: It is of another type.
+    """
+    if payload is None:
+        return b""
+    if isinstance(payload, (str, bytes)):
+        return payload
+    if isinstance(payload, bytearray):
+        return bytes(payload)
+    if isinstance(payload, (int, float)):
+        return str(payload)
+    raise TypeError(f"a payload is text, bytes, a number or None, not {type(payload).__name__}")
 
 
 def _duration(seconds: float) -> str:

@@ -1,12 +1,17 @@
 //! What was last sent on a topic, for `only_if_changed` (contract C35).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::session::completion::{Completion, Outcome};
 
 #[derive(Debug)]
 struct Entry {
     payload: Vec<u8>,
     at: Duration,
+    /// What becomes of the message, where that is not settled yet.
+    fate: Option<Arc<Completion>>,
     /// Its place in the order in which topics came.
     order: u64,
 }
@@ -31,13 +36,16 @@ impl Dedup {
     /// that message only where the payload is the same.
     #[inline]
     pub fn same(&self, topic: &str, payload: &[u8], fresh: impl FnOnce(Duration) -> bool) -> bool {
-        self.entries.get(topic).is_some_and(|last| last.payload == payload && fresh(last.at))
+        let lost = |last: &Entry| {
+            last.fate.as_ref().is_some_and(|fate| matches!(fate.outcome(), Outcome::Failed(_)))
+        };
+        self.entries.get(topic).is_some_and(|last| last.payload == payload && fresh(last.at) && !lost(last))
     }
 
     /// Remembers `payload` as last sent on `topic`, at `now`. From then on the topic is tracked.
     pub fn note(&mut self, topic: &str, payload: &[u8], now: Duration) {
         if !self.note_if_tracked(topic, payload, now) {
-            let entry = Entry { payload: payload.to_vec(), at: now, order: self.next };
+            let entry = Entry { payload: payload.to_vec(), at: now, fate: None, order: self.next };
             self.next += 1;
             self.entries.insert(topic.into(), entry);
         }
@@ -49,6 +57,7 @@ impl Dedup {
             return false;
         };
         entry.at = now;
+        entry.fate = None;
         if entry.payload != payload {
             // A new buffer where the old one was for something far larger, which would stay for ever.
             if entry.payload.capacity() > 4 * payload.len() + 1024 {
@@ -59,6 +68,14 @@ impl Dedup {
             }
         }
         true
+    }
+
+    /// Ties the message noted last on `topic` to its fate: should it be dropped after all, it was not sent, and does
+    /// not count.
+    pub fn follow(&mut self, topic: &str, fate: Arc<Completion>) {
+        if let Some(entry) = self.entries.get_mut(topic) {
+            entry.fate = Some(fate);
+        }
     }
 
     /// Stops tracking `topic`, so that its next message is sent; what was last sent on it.
@@ -98,6 +115,7 @@ impl Dedup {
 mod tests {
     use super::*;
     use crate::core::clock::{Clock, TestClock};
+    use crate::core::session::completion::PublishFailure;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -136,6 +154,21 @@ mod tests {
         assert!(last.note_if_tracked("t", b"2", MINUTE));
         assert!(!last.unchanged("t", b"1", None, MINUTE));
         assert!(last.unchanged("t", b"2", None, MINUTE));
+    }
+
+    #[test]
+    fn a_message_that_was_dropped_does_not_count_as_sent() {
+        let mut last = Dedup::default();
+        for outcome in [Outcome::Done, Outcome::Failed(PublishFailure::Dropped)] {
+            let fate = Arc::new(Completion::default());
+            last.note("t", b"1", MINUTE);
+            last.follow("t", Arc::clone(&fate));
+            assert!(last.unchanged("t", b"1", None, MINUTE), "on its way");
+            fate.resolve(outcome);
+            assert_eq!(last.unchanged("t", b"1", None, MINUTE), outcome == Outcome::Done);
+        }
+        last.note("t", b"1", MINUTE);
+        assert!(last.unchanged("t", b"1", None, MINUTE), "another message, with a fate of its own");
     }
 
     #[test]

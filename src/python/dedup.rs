@@ -1,15 +1,17 @@
 //! What was last sent on each topic, as the live mapping `Service.last_key_values` (contract C4, C35).
 #![expect(clippy::doc_markdown, reason = "these comments are docstrings for Python, in Google style")]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyString, PyTuple};
 
+use super::session::PublishInfo;
 use crate::core::clock::{Clock, MonotonicClock};
 use crate::core::dedup::Dedup;
+use crate::core::session::completion::Completion;
 
 /// Makes `isinstance(last_key_values, collections.abc.Mapping)` true.
 pub fn register(py: Python<'_>) -> PyResult<()> {
@@ -73,6 +75,11 @@ fn to_bytes<'a>(payload: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     }
 }
 
+/// Where `info` is of a client of another library, nothing is known of what becomes of the message.
+fn fate_of(info: &Bound<'_, PyAny>) -> Option<Arc<Completion>> {
+    info.cast::<PublishInfo>().ok()?.get().completion()
+}
+
 fn no_such_topic(topic: &str) -> PyErr {
     PyKeyError::new_err(topic.to_owned())
 }
@@ -113,21 +120,47 @@ impl LastKeyValues {
     }
 
     /// Remember a message as the last one sent on its topic, which is tracked from now on.
-    #[pyo3(signature = (topic, payload: "str | bytes"))]
-    fn note(&self, topic: &str, payload: &Bound<'_, PyAny>) -> PyResult<()> {
+    ///
+    /// Args:
+    ///     topic: The full topic.
+    ///     payload: The payload.
+    ///     info: What `Session.publish` returned: should the message be dropped after all, it does not count as sent.
+    #[pyo3(signature = (topic, payload: "str | bytes", info: "object" = None))]
+    fn note(&self, topic: &str, payload: &Bound<'_, PyAny>, info: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let payload = to_bytes(payload)?;
-        self.lock().note(topic, payload, self.clock.now());
+        let fate = info.and_then(fate_of);
+        let mut last = self.lock();
+        last.note(topic, payload, self.clock.now());
+        if let Some(fate) = fate {
+            last.follow(topic, fate);
+        }
         Ok(())
     }
 
     /// Remember a message that was sent without `only_if_changed`, if its topic is tracked.
     ///
+    /// Args:
+    ///     topic: The full topic.
+    ///     payload: The payload.
+    ///     info: As for `note`.
+    ///
     /// Returns:
     ///     Whether it is.
-    #[pyo3(signature = (topic, payload: "str | bytes"))]
-    fn note_if_tracked(&self, topic: &str, payload: &Bound<'_, PyAny>) -> PyResult<bool> {
+    #[pyo3(signature = (topic, payload: "str | bytes", info: "object" = None))]
+    fn note_if_tracked(
+        &self,
+        topic: &str,
+        payload: &Bound<'_, PyAny>,
+        info: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         let payload = to_bytes(payload)?;
-        Ok(self.lock().note_if_tracked(topic, payload, self.clock.now()))
+        let fate = info.and_then(fate_of);
+        let mut last = self.lock();
+        let tracked = last.note_if_tracked(topic, payload, self.clock.now());
+        if let (true, Some(fate)) = (tracked, fate) {
+            last.follow(topic, fate);
+        }
+        Ok(tracked)
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, topic: &str) -> PyResult<Payload<'py>> {
@@ -136,7 +169,7 @@ impl LastKeyValues {
     }
 
     fn __setitem__(&self, topic: &str, payload: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.note(topic, payload)
+        self.note(topic, payload, None)
     }
 
     fn __delitem__(&self, topic: &str) -> PyResult<()> {

@@ -1,7 +1,15 @@
 //! The engine's errors as the exceptions of `miqro._errors`.
 
+use std::io;
+use std::path::Path;
+
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
+
+use crate::core::config::SectionError;
+use crate::core::state_file;
+use crate::core::yaml::YamlError;
 
 /// An exception class of `miqro._errors`. Imported on use: errors are rare, and the module needs this one.
 fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
@@ -30,4 +38,28 @@ pub fn not_published(py: Python<'_>, rc: i32) -> PyErr {
     let words = py.import("miqro.mqtt").and_then(|mqtt| mqtt.call_method1("error_string", (rc,)));
     let words = words.map_or_else(|_| String::new(), |words| format!(": {words}"));
     new(py, "PublishError", &format!("the message was not accepted (rc {rc}){words}"))
+}
+
+/// `OSError` with its number, from which Python chooses the subclass, the system's text and the file.
+pub fn os_error(error: &io::Error, path: &Path) -> PyErr {
+    match state_file::reason(error) {
+        (Some(number), text) => PyOSError::new_err((number, text, path.to_path_buf())),
+        (None, text) => PyOSError::new_err(text),
+    }
+}
+
+impl From<YamlError> for PyErr {
+    fn from(error: YamlError) -> Self {
+        Python::attach(|py| config(py, &error.to_string()))
+    }
+}
+
+impl From<SectionError> for PyErr {
+    /// The exception carries the key as its second argument, so that Python can say where the key stands.
+    fn from(error: SectionError) -> Self {
+        Python::attach(|py| match exception(py, "ConfigError") {
+            Ok(class) => PyErr::from_type(class, (error.message, error.key, error.in_key)),
+            Err(error) => error,
+        })
+    }
 }

@@ -1,5 +1,6 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
+mod config;
 mod dedup;
 mod errors;
 mod json;
@@ -7,7 +8,10 @@ mod payload;
 mod router;
 mod schedule;
 mod session;
+mod state_file;
 mod wake;
+mod yaml;
+mod yaml_dump;
 
 use pyo3::prelude::pymodule;
 
@@ -25,6 +29,8 @@ mod _native {
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
     #[pymodule_export]
+    use super::config::{check_auth, check_broker, check_tls, nearest_name};
+    #[pymodule_export]
     use super::dedup::LastKeyValues;
     #[pymodule_export]
     use super::json::{json_dumps, json_key};
@@ -37,7 +43,13 @@ mod _native {
     #[pymodule_export]
     use super::session::{Event, Message, PublishInfo, Session};
     #[pymodule_export]
+    use super::state_file::StateFile;
+    #[pymodule_export]
     use super::wake::Wake;
+    #[pymodule_export]
+    use super::yaml::{YamlDocument, yaml_load};
+    #[pymodule_export]
+    use super::yaml_dump::yaml_dump;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {

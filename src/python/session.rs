@@ -141,6 +141,11 @@ pub struct PublishInfo {
 }
 
 impl PublishInfo {
+    /// What it learns its outcome from; `None` where it was settled from the beginning.
+    pub fn completion(&self) -> Option<Arc<Completion>> {
+        self.pending.as_ref().map(|(completion, _)| Arc::clone(completion))
+    }
+
     fn outcome(&self) -> Outcome {
         self.pending.as_ref().map_or(Outcome::Done, |(completion, _)| completion.outcome())
     }
@@ -305,7 +310,27 @@ impl Session {
         self.inner.unsubscribe(filters)
     }
 
-    /// The service has handled `Connected`: what was queued may be sent.
+    /// What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
+    fn begin_greeting(&self) {
+        self.inner.begin_greeting();
+    }
+
+    /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+    fn begin_farewell(&self) {
+        self.inner.begin_farewell();
+    }
+
+    /// A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
+    fn cork(&self) {
+        self.inner.cork();
+    }
+
+    /// The turn is over: out with it.
+    fn uncork(&self) {
+        self.inner.uncork();
+    }
+
+    /// The greeting is said: what was queued may be sent.
     fn greeted(&self) {
         self.inner.greeted();
     }

@@ -1,11 +1,14 @@
 //! The engine, tested without Python.
+#![cfg(test)]
 
 #[cfg(test)]
 mod codec;
+mod config;
 mod dedup;
 mod router;
-#[cfg(test)]
 mod session;
-#[cfg(test)]
 mod sim;
+mod state_file;
 mod topic;
+mod yaml;
+mod yaml_emit;

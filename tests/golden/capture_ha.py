@@ -16,10 +16,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import ha_device_scenarios  # noqa: F401 - registers its scenarios
-from ha_scenarios import PLATFORMS
-from ha_stage import SCENARIOS, run_scenario, signatures
-from miqro import ha_sensors
+import ha_device_scenarios  # noqa: E402, F401 - registers its scenarios
+from ha_scenarios import PLATFORMS  # noqa: E402 - found by the line above
+from ha_stage import SCENARIOS, run_scenario, signatures  # noqa: E402
+from miqro import ha_sensors  # noqa: E402
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from harness.fake_broker import FakeBroker, Peer
 from harness.observer import Message, Observer
 from harness.process import Result, Script
 from harness.proxy import Proxy
+from harness.running import Running
 from harness.wait import DeadlineError, wait_until
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Peer",
     "Proxy",
     "Result",
+    "Running",
     "Script",
     "wait_until",
 ]

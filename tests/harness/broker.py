@@ -150,7 +150,7 @@ class Broker:
         self.start()
 
     def save(self) -> None:
-        """Write everything to disk now; return when that is done. Before a :meth:`kill` that is to lose nothing."""
+        """Write everything to disk now; return when that is done: before a kill that is to lose nothing."""
         before = self.log.count("Saving in-memory database")
         self._alive().send_signal(signal.SIGUSR1)
         wait_until(lambda: self.log.count("Saving in-memory database") > before, 10.0, "the broker saves")

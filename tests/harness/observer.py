@@ -44,24 +44,32 @@ class Observer:
         filters: What to subscribe to, at QoS 2, so that messages arrive with the QoS they were published at.
         username: To log in with.
         password: To log in with.
+        durable: Have the broker keep what it misses while it is away; it comes back by itself.
     """
 
     def __init__(
-        self, port: int, *filters: str, username: str | None = None, password: str | None = None
+        self,
+        port: int,
+        *filters: str,
+        username: str | None = None,
+        password: str | None = None,
+        durable: bool = False,
     ) -> None:
         self.received: Log[Message] = Log()
         self._filters = filters or ("#",)
         self._subscribed = threading.Event()
-        self._lost = threading.Event()
         self._port = port
-        self._client = paho.Client(client_id=f"observer-{next(_numbers)}-{time.monotonic_ns()}")
+        self._client = paho.Client(
+            f"observer-{next(_numbers)}-{time.monotonic_ns()}", clean_session=not durable
+        )
+        self._client.reconnect_delay_set(1, 1)
         self._client.max_inflight_messages_set(20)
         self._client.max_queued_messages_set(0)
         if username is not None:
             self._client.username_pw_set(username, password)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_disconnect = lambda *_: self._lost.set()
+        self._client.on_disconnect = lambda *_: self._subscribed.clear()
         self._client.on_message = self._on_message
 
     def start(self) -> Self:

@@ -161,8 +161,8 @@ class Script:
             )
         except DeadlineError as error:
             state = "still runs" if self.running else f"ended with status {self.process.returncode}"
-            tail = "\n  ".join(self.err.all()[-30:])
-            message = f"{error}\nThe script {state}; its stderr:\n  {tail}"
+            tail = "" if log is self.err else "its stderr:\n  " + "\n  ".join(self.err.all()[-30:])
+            message = f"{error}\nThe script {state}; {tail}"
             raise DeadlineError(message) from None
 
 

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
     """Run a service from the command line, or install it as a system service.
 
-    The log level is INFO, unless the configuration file or `--verbose` says otherwise. Ends when the service does.
+    The log level is INFO, unless the configuration file or `--verbose` says otherwise. Ends when the service
+    does.
 
     Args:
         service: The class of the service.
         arguments: The arguments; by default those of the program. `--help` lists them.
 
     Raises:
-        SystemExit: The arguments or the configuration are wrong, or installing failed; with a sentence that says why.
+        SystemExit: The arguments or the configuration are wrong, or installing failed; with a sentence that
+            says why.
     """
     options = _parser(service).parse_args(arguments)
     if options.install or options.uninstall or options.dry_run:
@@ -35,7 +37,8 @@ def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
 
     from miqro import ConfigError, _service, mqtt
 
-    # Asked for by a person or by a unit, a service says what matters; made by hand, it says everything, as in 1.x.
+    # Asked for by a person or by a unit, a service says what matters; made by hand, it says everything, as in
+    # 1.x.
     _service.default_log_level = logging.INFO
     client_class = mqtt.Client
     if options.mqtt_debug_prefix is not None:
@@ -50,15 +53,16 @@ def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
 def debug_client_class(prefix: str, service_name: str) -> type[mqtt.Client]:
     """Make a client class for a debug run beside production.
 
-    It puts a prefix before the topics of all that it publishes, the will included. Subscriptions stay as they are, so that
-    the debug run sees real input. Its client id is its own, else the broker would throw production out.
+    It puts a prefix before the topics of all that it publishes, the will included. Subscriptions stay as they
+    are, so that the debug run sees real input. Its client id is its own, else the broker would throw
+    production out.
     """
     from miqro import mqtt
 
     class DebugMQTTClient(mqtt.Client):
-        def __init__(self, client_id: str = "", clean_session: bool | None = None, **kwargs: Any) -> None:
+        def __init__(self, *_args: Any, **kwargs: Any) -> None:
             # Nobody comes back under this id: a session kept for it would fill up at the broker.
-            super().__init__(f"{service_name}-debug-{os.getpid()}", clean_session=True, **kwargs)
+            super().__init__(f"{service_name}-debug-{os.getpid()}", **{**kwargs, "clean_session": True})
 
         def publish(self, topic: str, *args: Any, **kwargs: Any) -> Any:
             return super().publish(prefix + topic, *args, **kwargs)

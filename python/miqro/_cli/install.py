@@ -36,11 +36,16 @@ def apply(service_name: str, options: Namespace, *, keeps_state: bool) -> None:
     except PermissionError as error:
         action = "--uninstall" if options.uninstall else "--install"
         raise SystemExit(
-            f"Not allowed to change {error.filename or path}: the services of the system belong to root. Run this again "
-            f"with sudo, or use {action} --user for a service of your own."
+            f"Not allowed to change {error.filename or path}: the services of the system belong to root. Run "
+            f"this again with sudo, or use {action} --user for a service of your own."
         ) from None
     except (OSError, ValueError) as error:
         raise SystemExit(f"Could not {'remove' if options.uninstall else 'write'} {path}: {error}") from None
+
+
+def _absolute(path: str) -> str:
+    # Not Path.resolve: a virtual environment is known by the link to its interpreter.
+    return os.path.abspath(path)  # noqa: PTH100 - as said
 
 
 def start_command(config: str | None, debug_prefix: str | None, *, verbose: bool) -> list[str]:
@@ -53,20 +58,19 @@ def start_command(config: str | None, debug_prefix: str | None, *, verbose: bool
     spec = getattr(main, "__spec__", None)
     if not sys.executable:
         raise SystemExit("Python does not say where it is, so no unit can be written that starts it.")
-    # Not resolved: a virtual environment is known by the path of its link to the interpreter.
-    command = [os.path.abspath(sys.executable)]
+    command = [_absolute(sys.executable)]
     if spec is not None and spec.name != "__main__":
         command += ["-m", spec.name.removesuffix(".__main__")]
     elif spec is not None:
-        command.append(os.path.abspath(sys.argv[0]))  # a directory or an archive with a __main__.py
+        command.append(_absolute(sys.argv[0]))  # a directory or an archive with a __main__.py
     elif (file := getattr(main, "__file__", None)) is not None:
-        command.append(os.path.abspath(file))
+        command.append(_absolute(file))
     else:
         raise SystemExit("Only a service that was started from a file, or with python -m, can be installed.")
     if config is not None:
-        if not os.path.exists(config):
-            raise SystemExit(f"There is no configuration file {os.path.abspath(config)}.")
-        command += ["-c", os.path.abspath(config)]
+        if not Path(config).exists():
+            raise SystemExit(f"There is no configuration file {_absolute(config)}.")
+        command += ["-c", _absolute(config)]
     if verbose:
         command.append("-v")
     if debug_prefix is not None:
@@ -80,7 +84,7 @@ def _install(service_name: str, path: Path, options: Namespace, *, keeps_state: 
     if "PYTHONPATH" in os.environ:
         environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
     command = start_command(options.config, options.mqtt_debug_prefix, verbose=options.verbose)
-    text = unit_text(service_name, command, os.getcwd(), environment, user)
+    text = unit_text(service_name, command, str(Path.cwd()), environment, user)
     if options.dry_run:
         print(f"# {path}\n{text}", end="")
         return
@@ -103,8 +107,9 @@ def _install(service_name: str, path: Path, options: Namespace, *, keeps_state: 
     else:
         for name, other in _other_users(path, user or ""):
             print(
-                f"Note: {name} runs as {other}, and this service as {user}. They share {DATA_ROOT}, which systemd gives to "
-                "the one that was started last; services that keep state should run as one user."
+                f"Note: {name} runs as {other}, and this service as {user}. They share {DATA_ROOT}, which "
+                "systemd gives to the one that was started last; services that keep state should run as one "
+                "user."
             )
 
 
@@ -123,7 +128,7 @@ def _uninstall(path: Path, options: Namespace) -> None:
 
 
 def _systemctl(options: Namespace, *arguments: str) -> bool:
-    """Run systemctl for the manager concerned; say what went wrong, if something did, and return whether it worked."""
+    """Run systemctl for the manager concerned; say what went wrong, and return whether nothing did."""
     import subprocess
 
     command = ["systemctl", *(["--user"] if options.user else []), *arguments]

@@ -8,9 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Sandboxing that costs a service nothing it may need. Left out on purpose: ProtectHome and a strict ProtectSystem (scripts
-# and their files live in /home), PrivateDevices and ProtectClock (serial ports), ProtectKernelTunables (GPIO and backlight
-# are files in /sys), MemoryDenyWriteExecute (ctypes callbacks).
+# Sandboxing that costs a service nothing it may need. Left out on purpose: ProtectHome and a strict
+# ProtectSystem (scripts and their files live in /home), PrivateDevices and ProtectClock (serial ports),
+# ProtectKernelTunables (GPIO and backlight are files in /sys), MemoryDenyWriteExecute (ctypes callbacks).
 _SYSTEM_SANDBOX = """\
 ProtectSystem=full
 ProtectKernelModules=yes
@@ -29,10 +29,10 @@ SystemCallArchitectures=native
 
 
 def unit_name(service_name: str) -> str:
-    """Return the name of a service's unit: `miqro_<name>.service`.
+    r"""Return the name of a service's unit: `miqro_<name>.service`.
 
-    Characters that unit names may not have are written as `systemd-escape` does: `/` as `-`, others as `\\x..`. A dash
-    stays a dash, as in 1.x.
+    Characters that unit names may not have are written as `systemd-escape` does: `/` as `-`, others as
+    `\x..`. A dash stays a dash, as in 1.x.
     """
 
     def escape(match: re.Match[str]) -> str:

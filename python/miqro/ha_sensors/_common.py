@@ -7,24 +7,23 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
     from typing import Any, Protocol, TypeVar
 
     T = TypeVar("T")
 
     class HomeService(Protocol):
-        """What devices and entities use of a service; `miqro.Service` has it all, and so may a test double."""
+        """What devices and entities use of a service: `miqro.Service`, or a double of it."""
 
         @property
-        def SERVICE_NAME(self) -> str:
+        def SERVICE_NAME(self) -> str:  # noqa: N802 - the name is API
             """Name of the service, part of every id."""
 
         @property
-        def PAYLOAD_ON(self) -> str | int:
+        def PAYLOAD_ON(self) -> str | int:  # noqa: N802 - as above
             """Payload for `True`."""
 
         @property
-        def PAYLOAD_OFF(self) -> str | int:
+        def PAYLOAD_OFF(self) -> str | int:  # noqa: N802 - as above
             """Payload for `False`."""
 
         @property
@@ -43,10 +42,6 @@ if TYPE_CHECKING:
         def ha_entities(self) -> list[Any]:
             """Entities without a device to announce."""
 
-        @property
-        def log(self) -> Logger:
-            """Logger of the service."""
-
         def add_handler(self, topic: str, handler: Callable[..., object], /) -> object:
             """Call `handler` for messages to a topic below the prefix."""
 
@@ -59,8 +54,8 @@ if TYPE_CHECKING:
 def clean_string(raw: str) -> str:
     """Reduce a name to the characters that Home Assistant allows in discovery ids.
 
-    Everything outside `[A-Za-z0-9_-]` becomes a dash, dashes at the ends go. The result is as in miqro 1.x to the byte:
-    ids made otherwise would orphan the entities that people have.
+    Everything outside `[A-Za-z0-9_-]` becomes a dash, dashes at the ends go. The result is as in miqro 1.x to
+    the byte: ids made otherwise would orphan the entities that people have.
     """
     return re.sub(r"[^A-Za-z0-9_-]", "-", raw).strip("-")
 

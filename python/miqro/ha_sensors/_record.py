@@ -1,10 +1,11 @@
 """`@record`: what Home Assistant's classes need of `dataclasses`, without its price.
 
 The problem: these classes were dataclasses in miqro 1.x, and services rely on it (positional arguments, `==`,
-`repr`, subclasses under `@dataclass`). But `import dataclasses` pulls in `inspect` and costs more than all the rest of
-`import miqro`. So the decorator here does at import only what is needed to make instances. The attributes by which
-`dataclasses` knows its own (`__dataclass_fields__`, `__dataclass_params__`) are made from a real dataclass of the same
-fields at the moment somebody asks for them, who by then has imported `dataclasses` anyway.
+`repr`, subclasses under `@dataclass`). But `import dataclasses` pulls in `inspect` and costs more than all
+the rest of `import miqro`. So the decorator here does at import only what is needed to make instances. The
+attributes by which `dataclasses` knows its own (`__dataclass_fields__`, `__dataclass_params__`) are made from
+a real dataclass of the same fields at the moment somebody asks for them, who by then has imported
+`dataclasses` anyway.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def field(
     kw_only: bool = False,
     repr: bool = True,
 ) -> Any:
-    """Describe a field that is more than an annotation and a default; the arguments are those of `dataclasses.field`."""
+    """Describe a field that is more than an annotation and a default, as `dataclasses.field` does."""
     return Field(default, default_factory, kw_only=kw_only, repr=repr)
 
 
@@ -69,9 +70,10 @@ def field(
 def record(cls: type[T]) -> type[T]:
     """Give a class `__init__`, `__repr__` and `__eq__` after its annotations, as `@dataclass` does.
 
-    As there, a field that is declared again keeps its place, `ClassVar`s are no fields, a default stays readable on the
-    class, the generated `__init__` ends with `self.__post_init__()`, and instances are not hashable. The decorator acts
-    on the class it stands on: an undecorated subclass has the fields of its base, whatever it annotates.
+    As there, a field that is declared again keeps its place, `ClassVar`s are no fields, a default stays
+    readable on the class, the generated `__init__` ends with `self.__post_init__()`, and instances are not
+    hashable. The decorator acts on the class it stands on: an undecorated subclass has the fields of its
+    base, whatever it annotates.
     """
     fields: dict[str, Field] = dict(getattr(cls, "__record_fields__", {}))
     for name, annotation in cls.__annotations__.items():
@@ -109,8 +111,8 @@ def _initializer(owner: str, fields: Mapping[str, Field]) -> Callable[..., None]
     positional = [name for name, described in fields.items() if not described.kw_only]
     required = [name for name, described in fields.items() if described.required]
 
-    def __init__(self: Any, /, *args: object, **kwargs: object) -> None:
-        given = dict(zip(positional, args))  # a surplus is reported below
+    def __init__(self: Any, /, *args: object, **kwargs: object) -> None:  # noqa: N807 - that is what it becomes
+        given = dict(zip(positional, args, strict=False))  # a surplus is reported below
         for name, value in kwargs.items():
             if name not in fields:
                 raise TypeError(f"{owner}.__init__() got an unexpected keyword argument {name!r}")
@@ -119,8 +121,8 @@ def _initializer(owner: str, fields: Mapping[str, Field]) -> Callable[..., None]
             given[name] = value
         if len(args) > len(positional):
             raise TypeError(
-                f"{owner}.__init__() takes from {len(required) + 1} to {len(positional) + 1} positional arguments "
-                f"but {len(args) + 1} were given"
+                f"{owner}.__init__() takes from {len(required) + 1} to {len(positional) + 1} positional "
+                f"arguments but {len(args) + 1} were given"
             )
         missing = [repr(name) for name in required if name not in given]
         if missing:
@@ -138,7 +140,7 @@ def _initializer(owner: str, fields: Mapping[str, Field]) -> Callable[..., None]
 
 def _representer(names: tuple[str, ...]) -> Callable[[object], str]:
     @recursive_repr()
-    def __repr__(self: object) -> str:
+    def __repr__(self: object) -> str:  # noqa: N807 - as above
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{self.__class__.__qualname__}({values})"
 
@@ -146,7 +148,7 @@ def _representer(names: tuple[str, ...]) -> Callable[[object], str]:
 
 
 def _comparer(names: tuple[str, ...]) -> Callable[[object, object], bool]:
-    def __eq__(self: object, other: object) -> bool:
+    def __eq__(self: object, other: object) -> bool:  # noqa: N807 - as above
         if other.__class__ is not self.__class__:
             return NotImplemented
         mine = tuple(getattr(self, name) for name in names)

@@ -17,9 +17,9 @@ _UNITS = ("C", "F")
 class ClimateController(EntityWithoutStateTopic):
     """A thermostat, air conditioner or heat pump.
 
-    It has up to a dozen aspects, each with the same five options, where `x` is `fan_mode`, `mode`, `preset_mode`,
-    `swing_mode`, `swing_horizontal_mode`, `target_humidity`, `temperature`, `temperature_high`, `temperature_low`
-    or (commands only) `power`:
+    It has up to a dozen aspects, each with the same five options, where `x` is `fan_mode`, `mode`,
+    `preset_mode`, `swing_mode`, `swing_horizontal_mode`, `target_humidity`, `temperature`,
+    `temperature_high`, `temperature_low` or (commands only) `power`:
 
     - `x_command_topic_postfix`: topic of the commands, below the service's prefix;
     - `x_command_template`: template that makes the command's payload;
@@ -149,6 +149,7 @@ class ClimateController(EntityWithoutStateTopic):
             )
         if self.temperature_unit is not None and self.temperature_unit not in _UNITS:
             raise ValueError(
-                f"{self._title()} has the temperature_unit {self.temperature_unit!r}: it must be one of {_UNITS}"
+                f"{self._title()} has the temperature_unit {self.temperature_unit!r}: "
+                f"it must be one of {_UNITS}"
             )
         super().__post_init__()

@@ -136,7 +136,8 @@ class Button(EntityWithoutStateTopic):
         command_topic_postfix: Topic of the commands, below the service's prefix.
         command_callback: Called when it is pressed, with `payload_press`.
         payload_press: Payload of a press.
-        retain: Whether Home Assistant's commands are retained; a retained press would be pressed at every start.
+        retain: Whether Home Assistant's commands are retained; a retained press would be pressed at every
+            start.
     """
 
     _component: str = "button"

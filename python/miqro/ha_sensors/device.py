@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Device:
     """A device that the service announces to Home Assistant together with its entities.
 
-    Making one registers it with the service; nothing more has to be called. The service announces it on every connect.
+    Making one registers it with the service; nothing more has to be called. The service announces it on every
+    connect.
 
     Args:
         service: The service that the device belongs to.
@@ -27,16 +28,16 @@ class Device:
         manufacturer: Manufacturer.
         sw_version: Version of the software or firmware.
         hw_version: Version of the hardware.
-        identifiers: Ids by which Home Assistant recognises the device: one, or several. The device's own id is added;
-            the caller's list is left alone.
+        identifiers: Ids by which Home Assistant recognises the device: one, or several. The device's own id
+            is added; the caller's list is left alone.
         connections: Pairs such as `("mac", "02:5b:26:a8:dc:12")`.
         suggested_area: Area that Home Assistant proposes for it.
         via_device: The device through which this one is reached, e.g. its gateway.
         model_id: Identifier of the model, where it differs from its name.
         serial_number: Serial number.
         configuration_url: Address of the device's own web page.
-        discovery_options: Further options of Home Assistant's device section, merged in last, as they are. An option
-            that Home Assistant does not know makes it refuse the whole device.
+        discovery_options: Further options of Home Assistant's device section, merged in last, as they are. An
+            option that Home Assistant does not know makes it refuse the whole device.
     """
 
     service: HomeService
@@ -90,21 +91,22 @@ class Device:
             if other.unique_id == entity.unique_id:
                 warn(
                     self.service,
-                    f"The entities {other.name!r} and {entity.name!r} of the device {self.name!r} have the same id "
-                    f"{entity.unique_id}: Home Assistant will show only the second; give one a unique_id of its own",
+                    f"The entities {other.name!r} and {entity.name!r} of the device {self.name!r} have the "
+                    f"same id {entity.unique_id}: Home Assistant will show only the second; give one a "
+                    "unique_id of its own",
                 )
         self.__entities.append(entity)
 
     def build_availability(self) -> list[dict[str, Any]]:
         """Return the `availability` option of the discovery payload; override it to add topics.
 
-        By default it is the service's `online` topic. Every topic must carry a retained payload, else Home Assistant
-        shows the device as unavailable.
+        By default it is the service's `online` topic. Every topic must carry a retained payload, else Home
+        Assistant shows the device as unavailable.
         """
         return availability_of(self.service)
 
     def build_discovery_payload(self) -> dict[str, Any]:
-        """Return the whole discovery payload of the device and its entities; override it to change anything."""
+        """Return the discovery payload of the device and its entities; override it to change anything."""
         device = {
             key: value
             for key, value in self.__dict__.items()

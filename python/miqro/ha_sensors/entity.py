@@ -24,10 +24,10 @@ _NOT_ANNOUNCED = ("device", "service", "discovery_options")
 class EntityWithoutStateTopic:
     """An entity that has no single state topic. Base of all entities; not to be used itself.
 
-    Making one registers it with its device, or with the service where it has none. Every attribute that is not `None`
-    becomes an option of its discovery payload under its own name; one that ends in `_topic_postfix` becomes the full
-    topic, below the service's prefix. Where a `x_callback` is given, it is called for messages to `x_topic_postfix`, as
-    a handler added by `Service.add_handler` is.
+    Making one registers it with its device, or with the service where it has none. Every attribute that is
+    not `None` becomes an option of its discovery payload under its own name; one that ends in
+    `_topic_postfix` becomes the full topic, below the service's prefix. Where a `x_callback` is given, it is
+    called for messages to `x_topic_postfix`, as a handler added by `Service.add_handler` is.
 
     Args:
         device: The device of the entity, or `None`, where `service` is given.
@@ -36,7 +36,8 @@ class EntityWithoutStateTopic:
         device_class: Kind of entity, which sets icon, unit and wording.
         enabled_by_default: Whether Home Assistant enables it when it first sees it.
         entity_category: `config` or `diagnostic`.
-        expire_after: Seconds after which a state without news is unavailable (sensors and binary sensors only).
+        expire_after: Seconds after which a state without news is unavailable (sensors and binary sensors
+            only).
         force_update: Whether every message counts as an update, changed or not.
         icon: E.g. `mdi:fridge`.
         default_entity_id: Entity id that Home Assistant proposes at first; by default platform and name.
@@ -83,7 +84,8 @@ class EntityWithoutStateTopic:
         if self.default_entity_id is None:
             self.default_entity_id = f"{self.component}.{clean_string(self.name)}"
         if self.unique_id is None:
-            parent = clean_string(self.owner.SERVICE_NAME) if self.device is None else self.device._unique_id
+            device = self.device
+            parent = clean_string(self.owner.SERVICE_NAME) if device is None else device._unique_id
             self.unique_id = f"{parent}__{self.default_entity_id.replace('.', '_')}"
 
         self._add_callbacks()
@@ -133,15 +135,15 @@ class EntityWithoutStateTopic:
         return postfix
 
     def state_payload(self, value: bool) -> object | None:
-        """Return the payload that says this truth value for the entity; `None`: as for any other topic of the service."""
+        """Return the payload for a truth value; `None`: the service's own, as on any other topic."""
         return None
 
     def build_availability(self) -> list[dict[str, Any]]:
-        """Return the `availability` option for an entity without a device: by default the service's `online` topic."""
+        """Return the `availability` of an entity without a device: by default the `online` topic."""
         return availability_of(self.owner)
 
     def build_discovery_payload(self) -> dict[str, Any]:
-        """Return the whole discovery payload of an entity without a device; override it to change anything."""
+        """Return the discovery payload of an entity without a device; override it to change anything."""
         payload = self.get_discover_payload()
         # Home Assistant refuses an entity that has both forms of availability.
         if "availability" not in payload and "availability_topic" not in payload:
@@ -179,7 +181,7 @@ class EntityWithoutStateTopic:
         )
 
     def _add_callbacks(self) -> None:
-        """Register each `x_callback` for `x_topic_postfix`; these may also be attributes of a user's subclass."""
+        """Register each `x_callback` for `x_topic_postfix`, those of a user's subclass as well."""
         for name in dir(self):
             if not name.endswith(_TOPIC_POSTFIX):
                 continue
@@ -190,8 +192,8 @@ class EntityWithoutStateTopic:
                 if self._is_unset_command(name):
                     warn(
                         self.owner,
-                        f"{self._title()} has no {name}: it is announced without a command topic, which Home Assistant "
-                        f"demands of this platform; give it a {name}",
+                        f"{self._title()} has no {name}: it is announced without a command topic, which Home "
+                        f"Assistant demands of this platform; give it a {name}",
                     )
             elif postfix is None:
                 raise ValueError(
@@ -203,8 +205,8 @@ class EntityWithoutStateTopic:
     def _is_unset_command(self, name: str) -> bool:
         """Whether this is a command topic left at its empty default.
 
-        1.x announced the service's bare prefix then. With a callback that is a topic that works, and stays; without,
-        nobody listens to it.
+        1.x announced the service's bare prefix then. With a callback that is a topic that works, and stays;
+        without, nobody listens to it.
         """
         if name != "command_topic_postfix" or getattr(self, name) != "":
             return False

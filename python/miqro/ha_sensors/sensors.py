@@ -62,7 +62,7 @@ class BinarySensor(Entity):
 
 @record
 class Event(Entity):
-    """Something that happens, such as a press of a button or a ring of a door bell. Its messages must not be retained.
+    """Something that happens, such as a ring of a door bell. Its messages must not be retained.
 
     Args:
         event_types: The kinds of event there are. Home Assistant demands them.

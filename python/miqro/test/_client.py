@@ -34,7 +34,7 @@ class DummyMessage:
         return f"DummyMessage({self.topic!r}, {self.payload!r}, retain={self.retain})"
 
 
-class Published(tuple[str, str]):
+class Published(tuple[str, str]):  # noqa: SLOT001 - it has attributes
     """A message that the service published: the pair of topic and text, with what else it was published with.
 
     Attributes:
@@ -93,8 +93,8 @@ class DummyMQTTClient:
     """A client without a broker, to be given as `mqtt_client_cls`.
 
     Attributes:
-        message_queue: What the service has published and the test has not yet looked at: pairs of topic and text, in
-            order. Each also has `qos`, `retain` and `payload`.
+        message_queue: What the service has published and the test has not yet looked at: pairs of topic and
+            text, in order. Each also has `qos`, `retain` and `payload`.
         subscribed: The filters that the service has subscribed to since it was connected, in order.
         connected: Whether the service has been told that it is connected.
         will: The will, as a pair of topic and text; `None` where there is none.
@@ -141,11 +141,11 @@ class DummyMQTTClient:
             self.on_disconnect(self, None, rc)
 
     def simulate_thread_death(self) -> None:
-        """Let the network thread die without a word, as after a fault in the engine: only health checks can tell."""
+        """Let the network thread die without a word: only health checks can tell."""
         self._thread.alive = False
 
     def deliver(self, message: DummyMessage) -> None:
-        """Hand a message to the service, which queues it; handlers run when the service dispatches its queue."""
+        """Hand a message to the service, which queues it; handlers run when it dispatches its queue."""
         if self.on_message is not None:
             self.on_message(self, None, message)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _SHOWN = 200  # characters of a payload that a failure shows
 
 
-class eventually:
-    """Marks a condition that messages may fail to meet until one does; named so that expectations read as sentences.
+class eventually:  # noqa: N801 - it is to read as a word
+    """Marks a condition that messages may fail to meet until one does.
 
     Args:
         condition: A Python expression over `m`, the payload as text, or a function of it.
@@ -99,11 +99,10 @@ class Expectation:
     def _failure(self, text: str) -> str | None:
         """Return why a message does not meet the condition, or `None` if it does."""
         try:
-            if self.code is not None:
-                met = eval(self.code, {**_names(), "m": text})  # the test's own expression
-            else:
-                assert self.function is not None
+            if self.function is not None:
                 met = self.function(text)
+            elif self.code is not None:
+                met = eval(self.code, {**_names(), "m": text})  # noqa: S307 - the test's own words
         except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to read it
             return f"{shorten(text)} made it raise {type(error).__name__}: {error}"
         return None if met else f"it was {shorten(text)}"

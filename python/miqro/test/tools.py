@@ -7,9 +7,9 @@
         send(service, "service/echo/echo", "hello")
         expect_next(service, {"service/echo/echo_response": "m == 'hello'"})
 
-All topics are absolute. The service must not be running: these functions run it, step by step, on the thread of the test.
-The first of them to be called connects the service; after `simulate_disconnect()` it stays unconnected until
-`service.mqtt_client.ensure_connected()`.
+All topics are absolute. The service must not be running: these functions run it, step by step, on the thread
+of the test. The first of them to be called connects the service; after `simulate_disconnect()` it stays
+unconnected until `service.mqtt_client.ensure_connected()`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ DEFAULT_TIMEOUT = 1.5
 def send(service: Service, topic: str, payload: object, retain: bool = False) -> None:
     """Send a message to the service and let it handle it.
 
-    What the service had published before is taken off the queue, so that what is there afterwards is its answer.
+    What the service had published before is taken off the queue, so that what is there afterwards is its
+    answer.
 
     Args:
         service: The service.
@@ -86,14 +87,15 @@ def expect_next(
 
     For each topic, in full, one of these is expected:
 
-    - a condition: the next message on this topic meets it. A condition is a Python expression over `m`, the payload as
-      text (with `json`, `math` and `re` at hand), or a function that is given the payload;
+    - a condition: the next message on this topic meets it. A condition is a Python expression over `m`, the
+      payload as text (with `json`, `math` and `re` at hand), or a function that is given the payload;
     - `eventually(condition)`: a message meets it, after any number that do not;
     - `[condition, n]`: the next `n` messages meet it; with `eventually`, any `n`;
-    - `None`: no message comes before the other expectations are met, or, if there are none, within the timeout.
+    - `None`: no message comes before the other expectations are met, or, if there are none, within the
+      timeout.
 
-    Messages that are in the queue already count. Those on the topics named are taken off it as they are looked at; those
-    on other topics, and those after the last one needed, stay.
+    Messages that are in the queue already count. Those on the topics named are taken off it as they are
+    looked at; those on other topics, and those after the last one needed, stay.
 
     Args:
         service: The service.
@@ -158,7 +160,7 @@ def _client_of(service: Service) -> DummyMQTTClient:
     client = service.mqtt_client
     if not isinstance(client, DummyMQTTClient):
         raise TypeError(
-            f"{service} has a {type(client).__name__} for a client: make it with mqtt_client_cls=DummyMQTTClient"
+            f"{service} has a {type(client).__name__} as client: make it with mqtt_client_cls=DummyMQTTClient"
         )
     if not client.was_connected:
         client.ensure_connected()
@@ -166,7 +168,7 @@ def _client_of(service: Service) -> DummyMQTTClient:
 
 
 def _step(service: Service, at_most: float) -> None:
-    """Make one step of the service's own loop that waits no longer than this many seconds for something to do."""
+    """Make one step of the service's own loop that waits for no more than these seconds."""
     own = vars(service).get("MAX_LOOP_INTERVAL")
     service.MAX_LOOP_INTERVAL = max(0.0, min(at_most, service.MAX_LOOP_INTERVAL))
     try:

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::Shared;
 use super::backoff::Backoff;
 use super::codec::{self, CodecError};
+use super::cork::HOLD;
 use super::event::Event;
 use super::message::Message;
 use super::options::{SessionOptions, seconds};
@@ -238,7 +239,28 @@ struct Connection<S> {
     timer_set_to: Duration,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
+    /// Since when messages are held back.
+    held_since: Option<Duration>,
     events: Vec<Event>,
+}
+
+/// Until when messages are held back, because the service is about to say more; `None`: they are not.
+fn held_until(
+    shared: &Shared,
+    since: &mut Option<Duration>,
+    may_linger: bool,
+    now: Duration,
+) -> Option<Duration> {
+    let in_haste = shared.should_stop() || shared.somebody_waits();
+    if may_linger && !in_haste && (since.is_some() || shared.cork.hold()) {
+        let until = *since.get_or_insert(now) + HOLD;
+        if now < until && !shared.cork.was_opened() {
+            return Some(until);
+        }
+    }
+    *since = None;
+    shared.cork.release();
+    None
 }
 
 /// What a step has moved; both are `None` when the session was woken, or something is due.
@@ -258,6 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             timer: None,
             timer_set_to: Duration::MAX,
             leave_at: None,
+            held_since: None,
             events: Vec::new(),
         }
     }
@@ -276,7 +299,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if let Err(fault) = protocol.tick(now) {
                     return End::Fault(fault);
                 }
-                protocol.poll(&mut self.out, now);
+                let held_until = held_until(&self.shared, &mut self.held_since, protocol.may_linger(), now);
+                protocol.poll(&mut self.out, now, held_until.is_none());
                 if self.shared.should_stop() {
                     // The deadline of `close` has passed: out with what is here, and goodbye.
                     protocol.hurry(&mut self.out);
@@ -288,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 } else if protocol.farewell_sent() && self.out.buffer.is_empty() {
                     return End::Requested;
                 } else {
-                    protocol.deadline()
+                    [protocol.deadline(), held_until].into_iter().flatten().min()
                 }
             };
             self.set_timer(deadline);

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod codec;
 pub mod completion;
+mod cork;
 mod driver;
 pub mod event;
 pub mod message;
@@ -20,15 +21,17 @@ pub mod transport;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::core::wake::{Wake, block_signals};
+use cork::Cork;
 use event::{Event, Inbox};
 use message::{Message, QoS};
 use options::SessionOptions;
+use outbox::Urgency;
 use protocol::{Protocol, Receipt, Refusal};
 
 /// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
@@ -42,8 +45,12 @@ const A_LONG_TIME: Duration = Duration::from_secs(3600);
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
+    /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
+    speaker: Mutex<Option<(ThreadId, Urgency)>>,
     /// Wakes the service.
     wake: Arc<Wake>,
+    /// Holds messages back while the service is at work.
+    cork: Cork,
     /// Wakes the network thread.
     driver_wake: tokio::sync::Notify,
     /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
@@ -74,6 +81,11 @@ impl Shared {
 
     fn instant(&self, time: Duration) -> Instant {
         self.origin + time
+    }
+
+    /// Whether a thread of the service waits for the broker's answer.
+    fn somebody_waits(&self) -> bool {
+        self.waiters.load(Ordering::SeqCst) > 0
     }
 
     fn should_stop(&self) -> bool {
@@ -131,7 +143,7 @@ impl Shared {
     /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
     /// the network thread is woken when it does.
     fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
-        let slack = if self.waiters.load(Ordering::SeqCst) > 0 { SLACK } else { 1 };
+        let slack = if self.somebody_waits() { SLACK } else { 1 };
         let mut inbox = self.inbox();
         let full = inbox.is_full(messages, bytes, slack);
         inbox.reader_waits = full;
@@ -156,7 +168,9 @@ impl Session {
                 options.max_incoming_messages.max(1),
                 options.max_queued_bytes.max(1),
             )),
+            speaker: Mutex::new(None),
             wake,
+            cork: Cork::default(),
             driver_wake: tokio::sync::Notify::new(),
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
@@ -261,12 +275,15 @@ impl Session {
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
         let message = Message { topic, payload, qos, retain, dup: false };
-        let mut receipt = self.shared.protocol().publish(message)?;
+        let urgency = self.urgency();
+        let mut receipt = self.shared.protocol().publish(message, urgency)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
         }
-        self.shared.driver_wake.notify_one();
+        if self.shared.cork.wants_to_know() {
+            self.shared.driver_wake.notify_one();
+        }
         Ok(receipt)
     }
 
@@ -276,7 +293,7 @@ impl Session {
     pub fn wait_for_room(&self, size: usize, timeout: Duration) -> bool {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
-        if protocol.has_to_wait(size) {
+        if protocol.has_to_wait(size, self.urgency()) {
             drop(self.shared.await_progress(protocol, timeout));
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
@@ -304,8 +321,43 @@ impl Session {
         mid
     }
 
-    /// The service has handled [`Event::Connected`]: what was queued may be sent.
+    fn speaker(&self) -> MutexGuard<'_, Option<(ThreadId, Urgency)>> {
+        self.shared.speaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the messages of this thread stand among the others.
+    fn urgency(&self) -> Urgency {
+        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
+        speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency)
+    }
+
+    /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the
+    /// queue.
+    pub fn begin_greeting(&self) {
+        *self.speaker() = Some((std::thread::current().id(), Urgency::Greeting));
+    }
+
+    /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+    pub fn begin_farewell(&self) {
+        *self.speaker() = Some((std::thread::current().id(), Urgency::Farewell));
+    }
+
+    /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
+    /// two, so that it goes out in one write at [`Self::uncork`].
+    pub fn cork(&self) {
+        self.shared.cork.close();
+    }
+
+    /// The turn is over: out with it.
+    pub fn uncork(&self) {
+        if self.shared.cork.open() {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+
+    /// The greeting is said: what was queued may be sent.
     pub fn greeted(&self) {
+        *self.speaker() = None;
         self.shared.protocol().greeted();
         self.shared.driver_wake.notify_one();
     }

@@ -42,11 +42,28 @@ pub struct Limits {
 }
 
 impl Limits {
+    fn doubled(self) -> Self {
+        let Self { messages, bytes, window } = self;
+        Self { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window }
+    }
+
     /// Whether a message of `size` bytes is too many on top of `count` messages of `bytes` bytes. A message
     /// larger than the byte limit has room when it is the only one.
     fn exceeded(&self, count: usize, bytes: usize, size: usize) -> bool {
         count >= self.messages || (count > 0 && bytes + size > self.bytes)
     }
+}
+
+/// Where a message stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Urgency {
+    /// Behind what was published before, when there is room.
+    #[default]
+    Ordinary,
+    /// What a service says on each connect: ahead of what waits, and though the queue is full.
+    Greeting,
+    /// What it says at its end: behind what was published before, but though the queue is full.
+    Farewell,
 }
 
 /// What became of a message handed to [`Outbox::admit`].
@@ -137,27 +154,37 @@ impl Outbox {
         self.count == 0
     }
 
+    /// Whether messages wait to be sent, and none is in flight whose acknowledgement sets the pace.
+    pub fn is_unpaced(&self) -> bool {
+        self.inflight.is_empty() && self.has_unsent()
+    }
+
+    /// Whether messages wait that were not sent on any connection.
+    pub fn has_unsent(&self) -> bool {
+        !self.lane.is_empty() || self.queue.front().is_some()
+    }
+
     /// Bytes of topic and payload owed.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether a message of `size` bytes has to wait.
-    pub fn is_full_for(&self, size: usize) -> bool {
-        self.limits.exceeded(self.count, self.bytes, size)
-    }
-
-    /// Whether a message of `size` bytes of the greeting has to wait.
-    pub fn is_full_for_greeting(&self, size: usize) -> bool {
-        let Limits { messages, bytes, window } = self.limits;
-        let doubled = Limits { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window };
-        doubled.exceeded(self.count, self.bytes, size)
+    /// Whether a message of `size` bytes has to wait. What must not wait for the queue has as much room again.
+    pub fn is_full_for(&self, size: usize, urgency: Urgency) -> bool {
+        let limits = match urgency {
+            Urgency::Ordinary => self.limits,
+            Urgency::Greeting | Urgency::Farewell => self.limits.doubled(),
+        };
+        limits.exceeded(self.count, self.bytes, size)
     }
 
     /// Takes a message while connected: there is room, or there is not.
-    pub fn admit(&mut self, outgoing: Outgoing) -> Admission {
-        if self.is_full_for(outgoing.message.size()) {
+    pub fn admit(&mut self, outgoing: Outgoing, urgency: Urgency) -> Admission {
+        if self.is_full_for(outgoing.message.size(), urgency) {
             return Admission::Full(outgoing);
+        }
+        if urgency == Urgency::Greeting {
+            return self.admit_greeting(outgoing);
         }
         self.account(&outgoing);
         self.queue.push_back(outgoing);
@@ -165,12 +192,8 @@ impl Outbox {
     }
 
     /// Takes a message of the greeting, which overtakes the queue: all but what was published before on its
-    /// own topic, for the topic's last message must stay the last. A full queue, held back for the greeting,
-    /// must not hold the greeting back: it has as much room again.
-    pub fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
-        if self.is_full_for_greeting(outgoing.message.size()) {
-            return Admission::Full(outgoing);
-        }
+    /// own topic, for the topic's last message must stay the last.
+    fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
         self.supersede(&outgoing);
         self.account(&outgoing);
         let topic = &outgoing.message.topic;
@@ -193,7 +216,7 @@ impl Outbox {
         }
         self.supersede(&outgoing);
         let mut dropped = Vec::new();
-        while self.is_full_for(size)
+        while self.is_full_for(size, Urgency::Ordinary)
             && let Some(oldest) = self.queue.take_oldest_qos0()
         {
             self.unaccount(&oldest);

@@ -87,6 +87,7 @@ fn the_greeting_overtakes_the_queue_even_if_that_is_full() {
     client.session.start().unwrap();
     let mut peer = broker.welcome();
     client.until(|event| matches!(event, Event::Connected { .. }));
+    client.session.begin_greeting();
     client.publish("online", "1", QoS::AtMostOnce);
     // What was published on a topic before must arrive there before.
     client.publish("queued", "4", QoS::AtMostOnce);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use broker::numbered;
 use miqro::core::session::message::{Message, QoS};
 use miqro::core::session::options::SessionOptions;
+use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::Packet;
 use miqro::core::session::protocol::Protocol;
 use wire::Wire;
@@ -90,14 +91,14 @@ fn identifiers_come_round_and_pass_over_those_in_use() {
     let mut wire = Wire::new(1 << 20);
     let now = Duration::from_secs(1);
     protocol.connection_opened(now);
-    protocol.poll(&mut wire, now);
+    protocol.poll(&mut wire, now, true);
     protocol.handle(Packet::ConnAck(false, 0), now, &mut Vec::new()).unwrap();
     // A subscription and a message whose acknowledgements do not come.
     protocol.subscribe(vec![("f".into(), QoS::AtMostOnce)]);
     let mut publish = |number: u64| {
         let message = numbered(number, 0, "t".into(), QoS::AtLeastOnce, false);
-        protocol.publish(message).unwrap();
-        protocol.poll(&mut wire, now);
+        protocol.publish(message, Urgency::Ordinary).unwrap();
+        protocol.poll(&mut wire, now, true);
         wire.take(usize::MAX);
         let ids: Vec<_> = wire
             .sent
@@ -134,17 +135,17 @@ fn a_hundred_thousand_subscriptions_wait_for_their_turn() {
     let mut wire = Wire::new(usize::MAX);
     let now = Duration::from_secs(1);
     protocol.connection_opened(now);
-    protocol.poll(&mut wire, now);
+    protocol.poll(&mut wire, now, true);
     protocol.handle(Packet::ConnAck(false, 0), now, &mut Vec::new()).unwrap();
     for number in 0..100_000 {
         protocol.subscribe(vec![(format!("f/{number}"), QoS::AtMostOnce)]);
     }
-    protocol.publish(numbered(1, 0, "t".into(), QoS::AtLeastOnce, false)).unwrap();
+    protocol.publish(numbered(1, 0, "t".into(), QoS::AtLeastOnce, false), Urgency::Ordinary).unwrap();
     let mut asked = 0;
     let mut published = 0;
     loop {
         wire.sent.clear();
-        protocol.poll(&mut wire, now);
+        protocol.poll(&mut wire, now, true);
         let answers: Vec<_> = wire
             .sent
             .iter()

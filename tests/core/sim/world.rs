@@ -10,6 +10,7 @@ use miqro::core::session::completion::Outcome;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
 use miqro::core::session::options::SessionOptions;
+use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::{Packet, PacketId};
 use miqro::core::session::protocol::Protocol;
 
@@ -240,17 +241,17 @@ impl World {
 
     pub fn publish_at(&mut self, qos: QoS, retain: bool) {
         let topic = format!("t/{}", self.rng.u8(..4));
-        self.publish_on(topic, qos, retain);
+        self.say(topic, qos, retain, Urgency::Ordinary);
     }
 
-    fn publish_on(&mut self, topic: String, qos: QoS, retain: bool) {
+    fn say(&mut self, topic: String, qos: QoS, retain: bool, urgency: Urgency) {
         let number = self.ledger.accepted.len() as u64;
         let waits_since_offline = !self.protocol.is_connected();
         let padding = if self.rng.u8(..20) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..60) };
         let message = numbered(number, padding, topic.clone(), qos, retain);
         let size = message.size();
         let (count, bytes) = (self.protocol.outbox().len(), self.protocol.outbox().bytes());
-        match self.protocol.publish(message) {
+        match self.protocol.publish(message, urgency) {
             Ok(receipt) => {
                 self.ledger.accept(Accepted {
                     topic,
@@ -281,7 +282,7 @@ impl World {
                 self.tally.refused += 1;
                 assert_eq!(count, self.protocol.outbox().len(), "a refused publish changed the outbox");
                 assert_eq!(bytes, self.protocol.outbox().bytes(), "a refused publish changed the outbox");
-                self.check_refusal(refusal, size);
+                self.check_refusal(refusal, size, urgency);
             }
         }
     }
@@ -322,10 +323,12 @@ impl World {
                     if self.chaos && self.rng.u8(..5) == 0 {
                         continue; // It is busy; the session goes on without the greeting after a time.
                     }
+                    let holds = self.options.greeting_timeout > 0.0;
+                    let urgency = if holds { Urgency::Greeting } else { Urgency::Ordinary };
                     for _ in 0..self.rng.usize(..10) {
                         let topic = format!("t/{}", self.rng.u8(..2));
                         let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
-                        self.publish_on(topic, qos, retain);
+                        self.say(topic, qos, retain, urgency);
                     }
                     if self.rng.bool() {
                         let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
@@ -551,6 +554,7 @@ impl World {
         for _ in 0..self.rng.usize(..20) {
             self.publish();
         }
+        self.say("online".into(), QoS::AtMostOnce, true, Urgency::Farewell);
         self.closing = true;
         self.protocol.close();
         for turn in 0.. {
