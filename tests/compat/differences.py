@@ -120,6 +120,13 @@ difference(
     "ran beside the one that overrides it; of two mixins only the first counted.",
 )
 difference(
+    "loops-are-punctual",
+    "1.x looked every 200 ms, and added what each call took: a loop of 300 ms ran every 400.",
+)
+difference(
+    "negative-intervals", "A negative interval is a mistake: 1.x called such a loop without any pause."
+)
+difference(
     "one-thread",
     "1.x ran handlers on the network thread, beside the loops: a service needed locks, and a slow handler lost the "
     "connection.",
@@ -204,3 +211,11 @@ difference(
     "payloads-of-binary-sensors", "`payload_on` and `payload_off` of a BinarySensor are what is published."
 )
 difference("devices-of-one-service", "In 1.x all services of a process shared one list of devices.")
+difference(
+    "identifiers-left-alone",
+    "1.x wrote into the list of identifiers it was given: devices sharing one merged.",
+)
+difference(
+    "no-bare-command-topic",
+    "Without a `command_topic_postfix` 1.x announced the bare prefix, where nobody listens.",
+)
