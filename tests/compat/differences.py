@@ -92,6 +92,10 @@ difference(
     "the service: a single malformed message was enough.",
 )
 difference(
+    "invalid-filters-are-refused",
+    "1.x noted an invalid filter before it refused it, and every later connect failed of it.",
+)
+difference(
     "enabled-works", "In 1.x any message to `enabled` raised a TypeError, and ended the network thread."
 )
 difference(
