@@ -92,6 +92,10 @@ difference(
     "the service: a single malformed message was enough.",
 )
 difference(
+    "invalid-filters-are-refused",
+    "1.x noted an invalid filter before it refused it, and every later connect failed of it.",
+)
+difference(
     "enabled-works", "In 1.x any message to `enabled` raised a TypeError, and ended the network thread."
 )
 difference(
@@ -118,6 +122,13 @@ difference(
     "classes-keep-to-themselves",
     "In 1.x the handlers of a subclass went into its parent's list, and so to all siblings; an overridden handler "
     "ran beside the one that overrides it; of two mixins only the first counted.",
+)
+difference(
+    "loops-are-punctual",
+    "1.x looked every 200 ms, and added what each call took: a loop of 300 ms ran every 400.",
+)
+difference(
+    "negative-intervals", "A negative interval is a mistake: 1.x called such a loop without any pause."
 )
 difference(
     "one-thread",
@@ -204,3 +215,11 @@ difference(
     "payloads-of-binary-sensors", "`payload_on` and `payload_off` of a BinarySensor are what is published."
 )
 difference("devices-of-one-service", "In 1.x all services of a process shared one list of devices.")
+difference(
+    "identifiers-left-alone",
+    "1.x wrote into the list of identifiers it was given: devices sharing one merged.",
+)
+difference(
+    "no-bare-command-topic",
+    "Without a `command_topic_postfix` 1.x announced the bare prefix, where nobody listens.",
+)

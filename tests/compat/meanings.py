@@ -55,6 +55,11 @@ _means(r"^Caught exception in on_\w+: ")
 _means(r"^the handler (?:\S+\.)?(\S+) failed for a message on '(.*?)': ", r"handler \1 failed for \2")
 _means(r"^(Loop\(\w+\)) failed: ", r"\1 failed")
 
+_means(r"^the handler for '(.*?)', .*, cannot be called with ", r"the handler for \1 cannot be called")
+
+# Home Assistant.
+_means(r"^The \w+ '(.*?)' has no command_topic_postfix: ", r"no command topic for \1")
+
 # What cannot be published. 1.x did not say what and where.
 _means(r"^publishing on '(.*?)': ", r"cannot publish on '\1'")
 

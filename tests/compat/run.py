@@ -51,7 +51,8 @@ class Run:
         self.stage = stage
         self.folder = folder
         self.script: Script | None = None
-        self.ended: list[Result] = []
+        #: The processes that have ended, and whose implementation each ran.
+        self.ended: list[tuple[Result, Side]] = []
         self._scenario = scenario
         self._first_message = len(stage.tap.received)
         self._first_event = len(stage.log.events)
@@ -62,6 +63,7 @@ class Run:
         #: The parts of the broker's log that are about a process of another side.
         self._others: list[range] = []
         self._other_from: int | None = None
+        self._by = side
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -111,6 +113,7 @@ class Run:
         """Start the process and return at once; the configuration is written if there is none."""
         if not (self.folder / "miqro.yml").exists():
             self.configure()
+        self._by = by or self.side
         self.script = self._cleanup.enter_context(
             Script(
                 self.folder,
@@ -118,7 +121,7 @@ class Run:
                 self._scenario.class_name,
                 *args,
                 env={"PYTHONPATH": "", "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"},
-                python=(by or self.side).python,
+                python=self._by.python,
             )
         )
         return self.script
@@ -171,7 +174,7 @@ class Run:
         if how is not None and self.script.running:
             self.script.signal(how)
         result = self.script.wait()
-        self.ended.append(result)
+        self.ended.append((result, self._by))
         self.script = None
         # Whoever connected has to be gone from the broker: only then it has published the will.
         wait_until(self._all_gone, TIMEOUT, f"the broker notices the end of {self.name}")

@@ -395,3 +395,39 @@ def a_handler_cannot_wait_for_a_loop(run: Run) -> None:
     run.start()
     run.send("ask")
     run.expect("answered")
+
+
+@scenario(
+    "handlers.BadFilter",
+    "C13",
+    differs={
+        "invalid-filters-are-refused": """
+            - log INFO main subscribing to service/h_filter/a/#/b
+        """,
+    },
+)
+def an_invalid_filter_is_refused(run: Run) -> None:
+    """`add_handler` raises a ValueError."""
+    run.start()
+    run.send("add")
+    run.expect("refused", "ValueError")
+
+
+@scenario(
+    "handlers.NoPayload",
+    "C12 C16",
+    differs={
+        "exceptions-end-nothing": """
+            + wire service/h_forgot/pong q0 r0 2
+            + log ERROR main handler reset failed for service/h_forgot/reset ! TypeError
+            + log ERROR main the handler for service/h_forgot/reset cannot be called
+            - crash of a thread: TypeError
+        """,
+    },
+)
+def a_handler_that_takes_too_little_is_named(run: Run) -> None:
+    """It is an error line, at start and for each message; the others work."""
+    run.start()
+    run.send("reset", "1")
+    run.send("ping", "2")
+    run.expect_or_die("pong", "2")

@@ -179,3 +179,26 @@ def discovery_may_be_overridden(run: Run) -> None:
     """`_publish_ha_discovery` is called on connect."""
     run.start()
     run.expect("/homeassistant/sensor/ha_own/config")
+
+
+@scenario(
+    "home.Merged",
+    "C59",
+    differs={
+        "no-bare-command-topic": """
+            - wire homeassistant/device/ha_merged_One/config q1 r1 {"device":…ic": "service/ha_merged/"}}}
+            + wire homeassistant/device/ha_merged_One/config q1 r1 {"device":…ervice/ha_merged/program"}}}
+            + log WARNING main no command topic for Program
+        """,
+        "identifiers-left-alone": """
+            - wire homeassistant/device/ha_merged_Two/config q1 r1 {"device":…e": "0"}], "components": {}}
+            + wire homeassistant/device/ha_merged_Two/config q1 r1 {"device":…e": "0"}], "components": {}}
+            - out ['serial-1', 'ha_merged_One', 'ha_merged_Two']
+            + out ['serial-1']
+        """,
+    },
+)
+def what_is_passed_in_is_left_alone(run: Run) -> None:
+    """A list of identifiers that two devices share; a command topic that nobody gave."""
+    run.start()
+    run.expect("/homeassistant/device/ha_merged_Two/config")

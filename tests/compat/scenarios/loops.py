@@ -101,3 +101,36 @@ def create_loops_may_be_overridden(run: Run) -> None:
     """Loops of an override of `_create_loops` are called."""
     run.start()
     run.expect("tick")
+
+
+@scenario(
+    "loops.Punctual",
+    "C51",
+    differs={
+        "loops-are-punctual": """
+            - wire service/l_punctual/in_time q0 r0 False
+            + wire service/l_punctual/in_time q0 r0 True
+        """,
+    },
+)
+def loops_keep_their_rhythm(run: Run) -> None:
+    """1.x looked every 200 ms, and called a loop of 300 ms every 400 ms."""
+    run.start()
+    run.expect("in_time")
+
+
+@scenario(
+    "loops.Negative",
+    "C51",
+    differs={
+        "negative-intervals": """
+            - wire service/l_negative/made q0 r0 accepted
+            + wire service/l_negative/made q0 r0 ValueError
+        """,
+    },
+)
+def a_negative_interval_is_refused(run: Run) -> None:
+    """1.x took it, and called the loop all the time."""
+    run.start()
+    run.send("go")
+    run.expect("made")

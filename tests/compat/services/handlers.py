@@ -388,5 +388,32 @@ class Waits(miqro.Service):
             self.answered.set()
 
 
+class BadFilter(miqro.Service):
+    """A filter that MQTT does not allow."""
+
+    SERVICE_NAME = "h_filter"
+
+    @miqro.handle("add")
+    def add(self, payload):
+        try:
+            self.add_handler("a/#/b", lambda svc, payload: None)
+        except ValueError as error:
+            self.publish("refused", type(error).__name__)
+
+
+class NoPayload(miqro.Service):
+    """A handler that forgot the payload, and one that did not."""
+
+    SERVICE_NAME = "h_forgot"
+
+    @miqro.handle("reset")
+    def reset(self):
+        self.publish("reset_done", "1")
+
+    @miqro.handle("ping")
+    def ping(self, payload):
+        self.publish("pong", payload)
+
+
 if __name__ == "__main__":
     globals()[sys.argv.pop(1)]().run()

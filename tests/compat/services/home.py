@@ -234,6 +234,20 @@ class First(miqro.Service):
         print(len(self.ha_devices), len(other.ha_devices))
 
 
+class Merged(miqro.Service):
+    """Two devices share a list of identifiers; a select has nobody to command."""
+
+    SERVICE_NAME = "ha_merged"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        serials = ["serial-1"]
+        first = ha_sensors.Device(self, "One", identifiers=serials)
+        ha_sensors.Device(self, "Two", identifiers=serials)
+        ha_sensors.Select(first, "Program", state_topic_postfix="program", options=["a"])
+        print(serials)
+
+
 class OwnDiscovery(miqro.Service):
     """Overrides `_publish_ha_discovery`."""
 

@@ -209,6 +209,37 @@ def once(service):
     service.publish("added_ran", "1")
 
 
+class Punctual(miqro.Service):
+    """Measures how long six calls of a loop of 300 ms take."""
+
+    SERVICE_NAME = "l_punctual"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.times = []
+
+    @miqro.loop(milliseconds=300)
+    def tick(self):
+        self.times.append(time.monotonic())
+        if len(self.times) == 6:
+            self.publish("in_time", str(self.times[-1] - self.times[0] < 1.85))
+            return False
+
+
+class Negative(miqro.Service):
+    """A loop with a negative interval."""
+
+    SERVICE_NAME = "l_negative"
+
+    @miqro.handle("go")
+    def go(self, payload):
+        try:
+            miqro.Loop(lambda svc: None, timedelta(seconds=-1), start=False)
+            self.publish("made", "accepted")
+        except ValueError as error:
+            self.publish("made", type(error).__name__)
+
+
 class OwnLoops(miqro.Service):
     """Overrides `_create_loops`."""
 
