@@ -2,6 +2,7 @@
 //!
 //! - A tab between tokens, or inside a plain text: libyaml takes it for white space.
 //! - A `?` inside a plain text in `[...]` or `{...}`: libyaml takes it for text, PyYAML for the mark of a key.
+//! - `[? ]` and `[? : v]`: libyaml takes the sign after the `?` for the key that is missing, and loses it.
 //! - `|#` and `>#`: libyaml takes a comment without a space in front of it.
 //! - A block text that ends with the file, without a line break: libyaml-safer panics there.
 
@@ -10,6 +11,8 @@ use libyaml_safer::{Event, EventData, MappingStyle, ScalarStyle, SequenceStyle};
 const TAB: &str =
     "a tab stands where spaces are expected; replace it by spaces, or put a text with a tab in it in quotes";
 const QUESTION_MARK: &str = "a text with a '?' in '[...]' or '{...}'; put it in quotes";
+const LONE_QUESTION_MARK: &str =
+    "a '?' in '[...]' without a key after it; write the key, or put the '?' in quotes";
 const HEADER: &str = "a comment right after '|' or '>'; put a space in front of the '#'";
 
 /// The text as it is given to the parser, and what is known about it.
@@ -20,6 +23,8 @@ pub(super) struct Strict<'a> {
     break_added: bool,
     /// How many flow collections are open.
     flow: usize,
+    /// The last event was the `?` of a pair in a flow sequence.
+    question_mark: bool,
     /// Where the last event ended, in bytes.
     end: usize,
 }
@@ -30,7 +35,7 @@ type Refusal = (usize, &'static str);
 impl<'a> Strict<'a> {
     /// `break_added` says that the text's last line break is not the file's own.
     pub(super) fn new(text: &'a str, break_added: bool) -> Self {
-        Self { text, has_tabs: text.contains('\t'), break_added, flow: 0, end: 0 }
+        Self { text, has_tabs: text.contains('\t'), break_added, flow: 0, question_mark: false, end: 0 }
     }
 
     /// Checks one event, and gives a block text at the end of the file its value.
@@ -45,9 +50,16 @@ impl<'a> Strict<'a> {
             refuse_tab(&self.text[start..self.content(start, end)], start)?;
         }
         self.end = self.end.max(end);
+        let after_question_mark = std::mem::take(&mut self.question_mark);
         match &mut event.data {
-            EventData::SequenceStart { style: SequenceStyle::Flow, .. }
-            | EventData::MappingStart { style: MappingStyle::Flow, .. } => self.flow += 1,
+            EventData::Scalar { style: ScalarStyle::Plain, .. } if after_question_mark && start == end => {
+                return Err((start, LONE_QUESTION_MARK));
+            }
+            EventData::SequenceStart { style: SequenceStyle::Flow, .. } => self.flow += 1,
+            EventData::MappingStart { style: MappingStyle::Flow, .. } => {
+                self.flow += 1;
+                self.question_mark = self.text[start..].starts_with('?');
+            }
             // Whatever is inside a flow collection is one too.
             EventData::SequenceEnd | EventData::MappingEnd => self.flow = self.flow.saturating_sub(1),
             EventData::Scalar { style: ScalarStyle::Plain, value, .. } => {
