@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "the docstrings are for Python's help()")]
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -9,6 +10,8 @@ use pyo3::types::{
     PyTuple, PyTzInfo,
 };
 
+use super::errors;
+use crate::core::config::System;
 use crate::core::yaml::{self, Date, DateTime, Document, Int, Limits, Mark, NodeId, Step, Value};
 
 /// A YAML document: its value as Python objects, and where each of them stands in the text.
@@ -42,6 +45,21 @@ impl YamlDocument {
     #[pyo3(signature = (path: "tuple[object, ...]"))]
     fn key_mark(&self, path: &Bound<'_, PyTuple>) -> Option<(u32, u32)> {
         self.locate(path).map(|(key, _)| (key.line, key.column))
+    }
+
+    /// The file that the value at a path, or its key, comes from.
+    ///
+    /// Args:
+    ///     path: As for `mark`.
+    ///     key: Whether the key is asked for.
+    ///
+    /// Returns:
+    ///     The included file or the file of the secrets, or None where it is the document itself.
+    #[pyo3(signature = (path: "tuple[object, ...]", key))]
+    fn file(&self, path: &Bound<'_, PyTuple>, key: bool) -> Option<String> {
+        let (of_key, of_value) = self.locate(path)?;
+        let file = usize::from(if key { of_key.file } else { of_value.file });
+        self.document.files().get(file).filter(|_| file > 0).cloned()
     }
 }
 
@@ -79,6 +97,29 @@ fn step(key: &Bound<'_, PyAny>) -> Option<Step> {
 #[pyo3(signature = (data, name))]
 pub(super) fn yaml_load(py: Python<'_>, data: &[u8], name: &str) -> PyResult<YamlDocument> {
     let document = py.detach(|| yaml::load(data, name, &Limits::default()))?;
+    let value = to_python(py, &document)?.unbind();
+    Ok(YamlDocument { document, value })
+}
+
+/// Reads a configuration file: YAML with the tags `!env`, `!secret` and `!include`.
+///
+/// Args:
+///     data: The content of the file.
+///     path: Where it is; other files are looked for beside it.
+///
+/// Returns:
+///     The document. Values from `!env` and `!secret` are instances of `miqro._secret.Hidden`.
+///
+/// Raises:
+///     ConfigError: The text is refused, or tags lead nowhere. Each line of the error is a problem, and says
+///         `file:line:column: what, and what to do`.
+#[pyfunction]
+#[pyo3(signature = (data, path: "str"))]
+#[expect(clippy::needless_pass_by_value, reason = "pyo3 makes the path for this call")]
+pub(super) fn config_load(py: Python<'_>, data: &[u8], path: PathBuf) -> PyResult<YamlDocument> {
+    let document = py
+        .detach(|| yaml::load_with_tags(data, &path, &Limits::default(), &System))
+        .map_err(|problems| errors::config_all(py, &problems))?;
     let value = to_python(py, &document)?.unbind();
     Ok(YamlDocument { document, value })
 }
@@ -156,6 +197,10 @@ impl<'py> Maker<'_, 'py> {
                 let items: PyResult<Vec<_>> = items.iter().map(|item| self.make(*item)).collect();
                 PyTuple::new(py, items?)?.into_any()
             }
+        };
+        let object = match document.origin(id) {
+            None => object,
+            Some(origin) => py.import("miqro._secret")?.call_method1("hide", (object, origin))?,
         };
         self.made[id.index()] = Some(object.clone());
         Ok(object)
