@@ -44,7 +44,19 @@ class Plain(miqro.Service):
 @pytest.mark.parametrize(
     "name",
     (
-        ["Service", "Loop", "State", "loop", "handle", "handle_global", "accept_json", "run", "ha_sensors", "mqtt", "__version__"]
+        [
+            "Service",
+            "Loop",
+            "State",
+            "loop",
+            "handle",
+            "handle_global",
+            "accept_json",
+            "run",
+            "ha_sensors",
+            "mqtt",
+            "__version__",
+        ]
         + ["ConfigError"]
     ),
 )

@@ -74,8 +74,9 @@ class Config:
         except ConfigError as error:
             if problems is None:
                 raise
-            problems.extend(str(error).split("\n"))
+            problems.append(str(error))
             self._document = _native.yaml_load(b"{}", str(path))
+        self._problems.extend(self._document.problems)
         self.config: dict[Any, Any] = self._root()
         self.tls: dict[str, Any] | None = None
         tls = self._section("tls")

@@ -43,6 +43,11 @@ class State(MutableMapping["Any", "Any"]):
 
     DATA_ROOT: ClassVar[Path] = Path("/var/lib/miqro/data")
 
+    # Of the class, because subclasses of the services' own do not always call `__init__`.
+    _trouble: str | None = None
+    #: What is in the file, for `save_if_changed`.
+    _saved: tuple[int, int] | None = None
+
     def __init__(self, service: _Owner) -> None:
         """Loads the state of a service; never fails because of the file.
 
@@ -54,14 +59,13 @@ class State(MutableMapping["Any", "Any"]):
         self._file = Path(self.DATA_ROOT) / f"{service.SERVICE_NAME}.yaml"
         self._disk = _native.StateFile(str(self._file))
         self._saving = threading.Lock()
-        self._trouble: str | None = None
+        self._trouble = None
         # The file holds data that were never seen here: it is set aside before it is written over.
         self._unseen = False
         self._locked = False
-        # What `save_if_changed` compares with; of no use, and not made, without it.
-        self._saved: tuple[int, int] | None = None
         self._data: dict[Any, Any] = self._load()
         if getattr(service, "STATE_AUTOSAVE", None) is not None:
+            # Of no use, and not made, without it.
             self._saved = self._loaded()
         service.log.debug("state: %d keys in %s", len(self._data), self._file)
 
@@ -160,10 +164,12 @@ class State(MutableMapping["Any", "Any"]):
         Raises:
             TypeError: As for `save()`.
         """
-        with self._saving:
-            text = _native.yaml_dump(self._data)
-            if _fingerprint(text) != self._saved:
-                self._write(text)
+        present = _fingerprint(_native.yaml_dump(self._data))
+        if present != self._saved:
+            # The method, which a subclass may have overridden.
+            self.save()
+            if self._trouble is None:
+                self._saved = present
 
     def _write(self, text: str) -> None:
         try:

@@ -54,12 +54,6 @@ impl From<YamlError> for PyErr {
     }
 }
 
-/// All that is wrong with a configuration file, a line for each problem.
-pub fn config_all(py: Python<'_>, errors: &[YamlError]) -> PyErr {
-    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    config(py, &lines.join("\n"))
-}
-
 impl From<SectionError> for PyErr {
     /// The exception carries the key as its second argument, so that Python can say where the key stands.
     fn from(error: SectionError) -> Self {

@@ -10,7 +10,6 @@ use pyo3::types::{
     PyTuple, PyTzInfo,
 };
 
-use super::errors;
 use crate::core::config::System;
 use crate::core::yaml::{self, Date, DateTime, Document, Int, Limits, Mark, NodeId, Step, Value};
 
@@ -19,6 +18,7 @@ use crate::core::yaml::{self, Date, DateTime, Document, Int, Limits, Mark, NodeI
 pub(super) struct YamlDocument {
     document: Document,
     value: Py<PyAny>,
+    problems: Vec<String>,
 }
 
 #[pymethods]
@@ -27,6 +27,12 @@ impl YamlDocument {
     #[getter]
     fn value(&self, py: Python<'_>) -> Py<PyAny> {
         self.value.clone_ref(py)
+    }
+
+    /// A sentence for each tag of a configuration that leads nowhere; its value is None.
+    #[getter]
+    fn problems(&self) -> Vec<String> {
+        self.problems.clone()
     }
 
     /// Where the value at a path stands in the text.
@@ -98,7 +104,7 @@ fn step(key: &Bound<'_, PyAny>) -> Option<Step> {
 pub(super) fn yaml_load(py: Python<'_>, data: &[u8], name: &str) -> PyResult<YamlDocument> {
     let document = py.detach(|| yaml::load(data, name, &Limits::default()))?;
     let value = to_python(py, &document)?.unbind();
-    Ok(YamlDocument { document, value })
+    Ok(YamlDocument { document, value, problems: Vec::new() })
 }
 
 /// Reads a configuration file: YAML with the tags `!env`, `!secret` and `!include`.
@@ -111,17 +117,15 @@ pub(super) fn yaml_load(py: Python<'_>, data: &[u8], name: &str) -> PyResult<Yam
 ///     The document. Values from `!env` and `!secret` are instances of `miqro._secret.Hidden`.
 ///
 /// Raises:
-///     ConfigError: The text is refused, or tags lead nowhere. Each line of the error is a problem, and says
-///         `file:line:column: what, and what to do`.
+///     ConfigError: The text is refused. The error says `file:line:column: what, and what to do`.
 #[pyfunction]
 #[pyo3(signature = (data, path: "str"))]
 #[expect(clippy::needless_pass_by_value, reason = "pyo3 makes the path for this call")]
 pub(super) fn config_load(py: Python<'_>, data: &[u8], path: PathBuf) -> PyResult<YamlDocument> {
-    let document = py
-        .detach(|| yaml::load_with_tags(data, &path, &Limits::default(), &System))
-        .map_err(|problems| errors::config_all(py, &problems))?;
+    let (document, problems) =
+        py.detach(|| yaml::load_with_tags(data, &path, &Limits::default(), &System))?;
     let value = to_python(py, &document)?.unbind();
-    Ok(YamlDocument { document, value })
+    Ok(YamlDocument { document, value, problems: problems.iter().map(ToString::to_string).collect() })
 }
 
 /// Builds the Python objects of a document. A node that is referenced twice becomes one object; collections are

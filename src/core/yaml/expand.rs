@@ -40,14 +40,16 @@ pub trait Surroundings {
 
 /// Reads a configuration file, with its tags. `path` is where it is: `!include` and `!secret` start from there.
 ///
+/// Gives with it all tags that lead nowhere: their nodes are null.
+///
 /// # Errors
-/// As [`load`](super::load), and all tags that lead nowhere.
+/// As [`load`](super::load).
 pub fn load_with_tags(
     bytes: &[u8],
     path: &Path,
     limits: &Limits,
     surroundings: &dyn Surroundings,
-) -> Result<Document, Vec<YamlError>> {
+) -> Result<(Document, Vec<YamlError>), YamlError> {
     let mut expander = Expander {
         graph: Graph::default(),
         files: Vec::new(),
@@ -61,18 +63,19 @@ pub fn load_with_tags(
     };
     let root = expander.file(bytes, path, &[]);
     let Expander { mut graph, files, origins, errors, .. } = expander;
-    let errors = match root {
-        Err(error) => vec![error],
-        Ok(_) if !errors.is_empty() => errors,
-        Ok(root) => {
-            graph.root = root;
-            match values(graph, limits) {
-                Ok(document) => return Ok(document.with_sources(files, origins)),
-                Err(error) => vec![error],
-            }
+    let document = root.and_then(|root| {
+        graph.root = root;
+        values(graph, limits)
+    });
+    match document {
+        Ok(document) => {
+            let errors = errors.into_iter().map(|error| error.in_files(&files)).collect();
+            let origins = origins.into_iter().map(|(id, (origin, _))| (id, origin)).collect();
+            Ok((document.with_sources(files, origins), errors))
         }
-    };
-    Err(errors.into_iter().map(|error| error.in_files(&files)).collect())
+        // What a tag that leads nowhere stands for may be the reason; so that one comes first.
+        Err(error) => Err(errors.into_iter().next().unwrap_or(error).in_files(&files)),
+    }
 }
 
 /// The names in `secrets.yaml`, each with its node.
@@ -81,7 +84,8 @@ type Secrets = HashMap<String, Raw>;
 struct Expander<'a> {
     graph: Graph,
     files: Vec<String>,
-    origins: HashMap<NodeId, String>,
+    /// The nodes whose value is hidden: the tag, and where it stands.
+    origins: HashMap<NodeId, (String, Mark)>,
     errors: Vec<YamlError>,
     /// Once they are asked for. `Err`: they cannot be read, and that was said.
     secrets: Option<Result<Secrets, ()>>,
@@ -171,7 +175,7 @@ impl Expander<'_> {
         });
         self.graph.nodes[id.index()] = node;
         if let Some(origin) = origin {
-            self.origins.insert(id, origin);
+            self.origins.insert(id, (origin, mark));
         }
     }
 
@@ -277,7 +281,7 @@ impl Expander<'_> {
         let Some(root) = root else {
             return Ok((Raw { kind: Kind::Scalar(String::new()), tag: Tag::Null, mark }, None));
         };
-        let origin = self.origins.get(&root).cloned();
+        let origin = self.origins.get(&root).map(|(origin, _)| origin.clone());
         // The root moves to where the tag is. What led to it from inside leads to its old place, which keeps a copy.
         let root = &self.graph.nodes[root.index()];
         let kind = match &root.kind {
@@ -296,9 +300,9 @@ impl Expander<'_> {
         for node in &self.graph.nodes[start..] {
             let Kind::Map(pairs) = &node.kind else { continue };
             for (key, _) in pairs {
-                if let Some(origin) = self.origins.get(key) {
+                if let Some((origin, mark)) = self.origins.get(key) {
                     let problem = format!("'{origin}' cannot be a key; write the key itself");
-                    self.errors.push(YamlError::at(self.graph.nodes[key.index()].mark, problem));
+                    self.errors.push(YamlError::at(*mark, problem));
                 }
             }
         }
