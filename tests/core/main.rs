@@ -3,6 +3,7 @@
 
 mod config;
 mod dedup;
+mod fuzz;
 mod router;
 mod sim;
 mod state_file;
