@@ -17,6 +17,8 @@ export VIRTUAL_ENV := $(VENV)
 # The extension as the tests and the demo use it: optimised (a debug build warns on import), but quick to build.
 PROFILE ?= ci
 PYTEST_ARGS ?=
+# Most tests wait for something to happen most of their time, so more of them than processors run at once.
+WORKERS ?= 4
 
 # What `make test` does, in this order: what fails quickly comes first.
 CHECKS := fmt-check lint test-rust build stubs-check types test-py
@@ -68,8 +70,8 @@ lint-python: setup
 test-rust: toolchain ## Test the engine, without Python
 	cargo test --locked
 
-test-py: build broker ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-py: build broker ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part, WORKERS=0 for one at a time)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
 
 types: build ## Run mypy --strict, and compare the stub of the extension with the extension
 	$(BIN)/mypy

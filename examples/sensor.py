@@ -1,15 +1,20 @@
 """A sensor: it measures in a loop, sends what has changed, and remembers its highest value over restarts.
 
-Run it:     cd examples && DATA_ROOT=. python sensor.py
-            (it reads miqro.yml from there and keeps its state in $DATA_ROOT, here ./sensor.yaml)
+Run it:     cd examples && python sensor.py    (it reads miqro.yml from there, and keeps its state in ./sensor.yaml)
 Listen:     mosquitto_sub -v -t 'service/sensor/#'
 Reset:      mosquitto_pub -t service/sensor/reset -n
 """
 
 import os
 from datetime import timedelta
+from pathlib import Path
 
 import miqro
+
+
+class StateHere(miqro.State):
+    # The default, /var/lib/miqro/data, is for services that the system runs.
+    DATA_ROOT = Path.cwd()
 
 
 class Sensor(miqro.Service):
@@ -35,4 +40,4 @@ class Sensor(miqro.Service):
 
 
 if __name__ == "__main__":
-    Sensor().run()
+    Sensor(state_cls=StateHere).run()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import Broker, Observer
+from worlds import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,3 +72,15 @@ def write_config(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def config(write_config: Callable[..., Path]) -> Path:
+    """A configuration for services on a double: nobody connects to what it names."""
+    return write_config(1883)
+
+
+@pytest.fixture(params=["engine", "double"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Where a service lives: the test runs in both worlds, one after the other."""
+    return World(request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import wait_until
@@ -12,7 +11,7 @@ from harness.wait import Log
 from miqro.test.tools import DummyMessage, DummyMQTTClient, DummyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from typing_extensions import Self
@@ -37,6 +36,16 @@ def receive(service: miqro.Service, topic: str, payload: bytes | str = b"", *, d
         service._drain_incoming()
 
 
+def deliver(service: miqro.Service, topic: str, payload: str = "x") -> None:
+    """Have the client double of a service receive a message; whoever runs the service dispatches it."""
+    receive(service, topic, payload, dispatch=False)
+
+
+def ends_with(seen: list[Any], *last: object) -> Callable[[], bool]:
+    """Return a question to wait for: whether these are the last things that were seen."""
+    return lambda: seen[-len(last) :] == list(last)
+
+
 def loop_of(service: miqro.Service, name: str) -> miqro.Loop:
     """Return the loop of a service that calls the function of this name."""
     return next(loop for loop in service.LOOPS or () if getattr(loop.fn, "__name__", "") == name)
@@ -52,6 +61,9 @@ class Running:
     def __init__(self, service: miqro.Service) -> None:
         self.service = service
         self.error: BaseException | None = None
+        self.granted = 0
+        if hasattr(service.mqtt_client, "on_subscribe"):
+            service.mqtt_client.on_subscribe = self._on_subscribe
         self.thread = threading.Thread(target=self._run, name=f"runs {service}", daemon=True)
 
     def _run(self) -> None:
@@ -76,6 +88,14 @@ class Running:
         """Wait until the service is connected."""
         self.wait(lambda: self.service.is_connected, "the service is connected")
         return self
+
+    def subscribed(self, times: int = 1) -> Self:
+        """Wait until the broker has confirmed subscriptions so many times: what is published then arrives."""
+        self.wait(lambda: self.granted >= times, "the broker confirms the subscriptions")
+        return self
+
+    def _on_subscribe(self, *_: object) -> None:
+        self.granted += 1
 
     def join(self) -> None:
         """Wait for the end of `run()`; raise what it raised."""
@@ -121,10 +141,3 @@ class Records(logging.Handler):
     def __exit__(self, *_: object) -> None:
         """Listen no more."""
         self._logger.removeHandler(self)
-
-
-def until(seconds: float) -> Iterator[float]:
-    """Yield the time left until the deadline, as long as there is some."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        yield left

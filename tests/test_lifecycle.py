@@ -356,7 +356,6 @@ def test_a_stop_is_bounded_though_the_broker_acknowledges_nothing(write_config: 
         assert script.story()[-2:] == [f"{ONLINE}=0 retained", "DISCONNECT"]
 
 
-@pytest.mark.xfail(strict=True, reason="the farewell waits for room in the queue like any other publish")
 def test_a_stop_is_bounded_though_the_queue_is_full_and_the_broker_frozen(
     make_broker: Callable[..., Broker], write_config: Callable[..., Path]
 ) -> None:
@@ -384,7 +383,6 @@ def test_a_stop_is_bounded_though_the_queue_is_full_and_the_broker_frozen(
             assert not thread.is_alive()
 
 
-@pytest.mark.xfail(strict=True, reason="the greeting waits for room in the queue that is held back for it")
 def test_a_full_queue_waits_for_the_greeting(write_config: Callable[..., Path]) -> None:
     """C40, C44: after a long outage, too, `1` and discovery come before what was queued."""
     script = Recording()

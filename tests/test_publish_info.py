@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +19,10 @@ from recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from harness import Broker, Observer
 
+_DESCRIPTORS = Path("/proc/self/fd")
 SOON = 10.0
 """Seconds that something may take that should take none."""
 
@@ -462,7 +462,7 @@ def test_a_task_learns_of_a_drop_and_of_the_end(write_config: Callable[..., Path
     asyncio.run(program())
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors by /proc")
+@pytest.mark.skipif(not _DESCRIPTORS.is_dir(), reason="counts descriptors by /proc")
 def test_an_event_loop_that_has_ended_leaves_no_descriptor(
     broker: Broker, write_config: Callable[..., Path]
 ) -> None:
@@ -475,11 +475,11 @@ def test_an_event_loop_that_has_ended_leaves_no_descriptor(
     with Running(service):
         asyncio.run(program())
         gc.collect()
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(_DESCRIPTORS.iterdir()))
         for _ in range(20):
             asyncio.run(program())
         gc.collect()
-        assert len(os.listdir("/proc/self/fd")) < before + 10
+        assert len(list(_DESCRIPTORS.iterdir())) < before + 10
 
 
 # ---- other clients ---------------------------------------------------------------------------------------

@@ -112,6 +112,12 @@ def subscribe(service: Service, client: Any, filters: list[str]) -> None:
             client.subscribe(topic_filter)
 
 
+def connected(client: Any) -> bool:
+    """Whether the client says that it is connected; a double that does not say counts as connected."""
+    asked = getattr(client, "is_connected", None)
+    return bool(asked()) if callable(asked) else True
+
+
 def thread_alive(client: Any) -> bool:
     """Whether the client's network thread runs; a double without one counts as alive."""
     if isinstance(client, mqtt.Client):
@@ -126,6 +132,8 @@ def farewell(service: Service) -> None:
     """Says that the service is gone, sends what is queued, disconnects; within the two seconds of C40."""
     client = service.mqtt_client
     try:
+        if isinstance(client, mqtt.Client) and client._session is not None:
+            client._session.begin_farewell()
         service.publish(service.willtopic, "0", retain=True, global_=True)
         if hasattr(client, "disconnect"):
             client.disconnect()

@@ -48,6 +48,8 @@ class Dispatcher:
         self._queued: deque[tuple[float, Any, Any]] = deque()
         #: The thread that dispatches, while one does.
         self.thread: int | None = None
+        #: Whether the service says goodbye: nothing is dispatched any more.
+        self.leaving = False
         #: Whether the service sleeps because there was nothing to do.
         self.idle = False
         self._looked_at = monotonic()
@@ -63,10 +65,11 @@ class Dispatcher:
         service = self._service
         text = payload_text(payload)
         service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+        self.stalled()
         limit = service.MAX_INCOMING_QUEUE
         if len(self._queued) >= limit and self.thread not in (None, get_ident()):
             deadline = monotonic() + service.INCOMING_STALL_WARN_SECONDS
-            while len(self._queued) >= limit and monotonic() < deadline and self.thread is not None:
+            while len(self._queued) >= limit and monotonic() < deadline and not self.leaving:
                 self._wake.notify()
                 # Only a double or another library's client comes here, and only when 10,000 messages wait.
                 _pause()
@@ -76,7 +79,6 @@ class Dispatcher:
             service.note_failure(problem)
             return
         self._queued.append((monotonic(), topic, text))
-        self.stalled()
         self._wake.notify()
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
@@ -86,6 +88,29 @@ class Dispatcher:
         else:
             self._queued.append((monotonic(), callback, args))
             self._wake.notify()
+
+    def begin_turn(self) -> None:
+        """The service begins to work: what it publishes goes out together."""
+        session = self._session()
+        if session is not None:
+            session.cork()
+
+    def end_turn(self) -> None:
+        """The service has done its work: what it has published goes out."""
+        session = self._session()
+        if session is not None:
+            session.uncork()
+
+    def left(self) -> None:
+        """The service has said goodbye: calls the callbacks that came meanwhile. Messages wait for the next run."""
+        for _ in range(len(self._queued)):
+            item = self._queued.popleft()
+            if callable(item[1]):
+                self._guard(item[1], item[2])
+            else:
+                self._queued.append(item)
+        self.leaving = False
+        self.thread = None
 
     # ---- routes --------------------------------------------------------------------------------------
 

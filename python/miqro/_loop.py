@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ._native import Wake
 
 
+#: What a longer interval is taken for: a thousand years, after which there are still dates.
+LONGEST = timedelta(days=365_000)
+
+
 class Loop:
     """A function and the interval at which a service calls it.
 
@@ -172,7 +176,7 @@ class Loop:
 def _microseconds(interval: timedelta) -> int:
     if not isinstance(interval, timedelta):
         raise TypeError(f"the interval of a loop is a timedelta, not {interval!r}")
-    microseconds = interval // timedelta(microseconds=1)
+    microseconds = min(interval, LONGEST) // timedelta(microseconds=1)
     if microseconds < 0:
         raise ValueError(f"a loop cannot have a negative interval ({interval})")
     return microseconds

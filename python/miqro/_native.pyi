@@ -406,6 +406,11 @@ class Session:
             miqro.ConfigError: An option is not known or of the wrong type.
         """
 
+    def begin_farewell(self, /) -> None:
+        """
+        What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+        """
+
     def begin_greeting(self, /) -> None:
         """
         What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
@@ -417,6 +422,11 @@ class Session:
 
         Returns:
             How many messages were still owed to the broker.
+        """
+
+    def cork(self, /) -> None:
+        """
+        A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
         """
 
     def greeted(self, /) -> None:
@@ -477,6 +487,11 @@ class Session:
         """
         As `take`, but messages come as (topic, text, routes): the text of contract C14, and the handlers that
         `router` finds for the topic.
+        """
+
+    def uncork(self, /) -> None:
+        """
+        The turn is over: out with it.
         """
 
     def unsubscribe(self, /, filters: Sequence[str]) -> int:

@@ -35,6 +35,7 @@ class Publisher:
     log: logging.Logger
     data_topic_prefix: str
     mqtt_client: Any
+    is_connected: bool = False
 
     if TYPE_CHECKING:
 
@@ -42,8 +43,10 @@ class Publisher:
             """Records that something went wrong."""
 
     def __init__(self) -> None:
-        self.__last = LastKeyValues()
-        self.__sending = RLock()
+        self._miqro_last = LastKeyValues()
+        self._miqro_sending = RLock()
+        #: Messages refused by a full queue since the last one that was accepted while connected.
+        self._miqro_refusals = 0
 
     @property
     def last_key_values(self) -> LastKeyValues:
@@ -52,13 +55,13 @@ class Publisher:
         Popping a topic, or clearing it, makes the next unchanged value go out. Assigning a dict, as services of
         1.x did to clear it, replaces the content.
         """
-        return self.__last
+        return self._miqro_last
 
     @last_key_values.setter
     def last_key_values(self, values: Mapping[str, str | bytes]) -> None:
-        self.__last.clear()
+        self._miqro_last.clear()
         for topic, payload in values.items():
-            self.__last[topic] = payload
+            self._miqro_last[topic] = payload
 
     def publish(
         self,
@@ -93,11 +96,11 @@ class Publisher:
             try:
                 ext = entity.publish_postfix
             except TypeError as error:
-                return self.__refused(str(error), mqtt.MQTT_ERR_INVAL)
+                return self._miqro_refused(str(error), mqtt.MQTT_ERR_INVAL)
             own_on, own_off = entity.state_payload(True), entity.state_payload(False)
             on = on if own_on is None else own_on
             off = off if own_off is None else own_off
-        if isinstance(message, float) and self.__rounds_by_itself():
+        if isinstance(message, float) and self._miqro_rounds_by_itself():
             message, precision = self._round_floats(message), None
         if isinstance(message, str):
             payload: Any = message
@@ -113,29 +116,29 @@ class Publisher:
                     return self.publish_json(
                         ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
                     )
-                return self.__refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
+                return self._miqro_refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
         topic = ext if global_ else self.data_topic_prefix + ext
         max_age = only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None
         dedup = max_age is not None or bool(only_if_changed)
         try:
             # The engine checks by itself; another client may not.
             check_topic(topic)
-            if not dedup and topic not in self.__last:
-                return self.__send(topic, payload, retain, qos)
+            if not dedup and topic not in self._miqro_last:
+                return self._miqro_send(topic, payload, retain, qos)
             # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
-            with self.__sending:
-                if dedup and self.__last.unchanged(topic, payload, max_age):
+            with self._miqro_sending:
+                if dedup and self._miqro_last.unchanged(topic, payload, max_age):
                     self.log.debug("%s not changed, not publishing.", topic)
                     return _UNCHANGED
-                info = self.__send(topic, payload, retain, qos)
+                info = self._miqro_send(topic, payload, retain, qos)
                 if getattr(info, "rc", 0) == 0:
-                    note = self.__last.note if dedup else self.__last.note_if_tracked
+                    note = self._miqro_last.note if dedup else self._miqro_last.note_if_tracked
                     note(topic, payload, info)
                 return info
         except ValueError as error:
-            return self.__refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
+            return self._miqro_refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
 
-    def __send(self, topic: str, payload: str | bytes, retain: bool, qos: int) -> Any:
+    def _miqro_send(self, topic: str, payload: str | bytes, retain: bool, qos: int) -> Any:
         if self.log.isEnabledFor(10):
             self.log.debug("MQTT publish: %s: %s", topic, payload)
         try:
@@ -146,14 +149,25 @@ class Publisher:
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
             self.note_failure(f"publishing on {topic!r} failed: {error}")
             return PublishInfo(mqtt.MQTT_ERR_NOMEM)
-        if getattr(info, "rc", 0) == mqtt.MQTT_ERR_QUEUE_SIZE:
-            return self.__refused(f"publishing on {topic!r}: the queue is full", info.rc, info)
+        rc = getattr(info, "rc", 0)
+        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
+            self._miqro_no_room(topic)
+        elif rc == 0 and self._miqro_refusals and self.is_connected:
+            self.log.warning("%d messages were refused meanwhile: the queue was full", self._miqro_refusals)
+            self._miqro_refusals = 0
         return info
 
-    def __refused(self, text: str, rc: int, info: object = None) -> Any:
+    def _miqro_no_room(self, topic: str) -> None:
+        """Counts each message that is refused; the first one of an outage is news."""
+        text = f"publishing on {topic!r}: the queue is full, the message is not sent"
+        self.log.log(10 if self._miqro_refusals else 40, "%s", text)
+        self._miqro_refusals += 1
+        self.note_failure(text)
+
+    def _miqro_refused(self, text: str, rc: int) -> PublishInfo:
         self.log.error("%s", text)
         self.note_failure(text)
-        return PublishInfo(rc) if info is None else info
+        return PublishInfo(rc)
 
     def publish_json(
         self,
@@ -170,7 +184,7 @@ class Publisher:
             TypeError: The object cannot be said in JSON.
             ValueError: It contains itself.
         """
-        if self.__rounds_by_itself():
+        if self._miqro_rounds_by_itself():
             text = json_dumps(self._round_floats(message_json), None, True)
         else:
             text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
@@ -211,7 +225,7 @@ class Publisher:
                 infos.append(self.publish(topic, value, **how))
         return infos
 
-    def __rounds_by_itself(self) -> bool:
+    def _miqro_rounds_by_itself(self) -> bool:
         return getattr(self._round_floats, "__func__", None) is not Publisher._round_floats
 
     def _round_floats(self, o: object) -> object:

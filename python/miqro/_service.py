@@ -95,8 +95,8 @@ class Service(Publisher):
     disconnect_count: int = 0
     last_message_received_at: datetime | None = None
 
-    __stop = False
-    __wake: Wake
+    _miqro_stop = False
+    _miqro_wake: Wake
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -109,7 +109,7 @@ class Service(Publisher):
         mqtt_client_cls: Callable[..., Any] = mqtt.Client,
         state_cls: Callable[..., Any] = State,
     ) -> None:
-        self.__log_level = log_level
+        self._miqro_log_level = log_level
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 
@@ -122,9 +122,9 @@ class Service(Publisher):
         self.mqtt_handlers.append(("enabled", self._on_enable))
         self.mqtt_global_handlers = list(self.CLASS_MQTT_GLOBAL_HANDLERS)
 
-        self.__wake = wake = Wake()
-        self.__dispatcher = Dispatcher(self, wake)
-        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self.__dispatcher, wake)
+        self._miqro_wake = wake = Wake()
+        self._miqro_dispatcher = Dispatcher(self, wake)
+        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self._miqro_dispatcher, wake)
 
         if self.USE_STATE_FILE:
             self.state = state_cls(self)
@@ -141,12 +141,12 @@ class Service(Publisher):
     @property
     def stop(self) -> bool:
         """Set it to `True`, from any thread, and `run()` ends at once."""
-        return self.__stop
+        return self._miqro_stop
 
     @stop.setter
     def stop(self, value: bool) -> None:
-        self.__stop = bool(value)
-        self.__notify()
+        self._miqro_stop = bool(value)
+        self._miqro_notify()
 
     def run(self) -> None:
         """Connects, and runs handlers and loops on this thread until `stop` is set, SIGTERM or Ctrl-C comes.
@@ -160,8 +160,8 @@ class Service(Publisher):
         """
         from ._signals import Signals
 
-        dispatcher = self.__dispatcher
-        with Signals(self.__wake, self.__terminate) as signals:
+        dispatcher = self._miqro_dispatcher
+        with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
             try:
                 self.mqtt_client.loop_start()
@@ -169,52 +169,69 @@ class Service(Publisher):
                     loop._begin()
                 while not self.stop:
                     if getattr(self._loop_step, "__func__", None) is Service._loop_step:
-                        self.__step(None)
+                        self._miqro_step(None)
                     else:
                         self._loop_step()
                         self._drain_incoming()
             finally:
                 signals.leaving()
+<<<<<<< HEAD
                 dispatcher.thread = None
                 if self.STATE_AUTOSAVE is not None:
                     _state.save_at_the_end(self)
                 _connection.farewell(self)
+=======
+                dispatcher.leaving = True
+                try:
+                    _connection.farewell(self)
+                finally:
+                    dispatcher.left()
+>>>>>>> main
 
-    def __notify(self) -> None:
+    def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
-        if "_Service__wake" in self.__dict__:
-            self.__wake.notify()
+        if "_miqro_wake" in self.__dict__:
+            self._miqro_wake.notify()
 
-    def __terminate(self) -> None:
+    def _miqro_terminate(self) -> None:
         self.log.info("SIGTERM: stopping")
         self.stop = True
 
     def _loop_step(self) -> None:
         """Handles what is queued, calls the loops that are due, and waits for more, `MAX_LOOP_INTERVAL` at most."""
-        self.__step(self.MAX_LOOP_INTERVAL)
+        self._miqro_step(self.MAX_LOOP_INTERVAL)
 
-    def __step(self, limit: float | None) -> None:
+    def _miqro_step(self, limit: float | None) -> None:
         # A step by hand dispatches on the thread that makes it.
-        outermost = self.__dispatcher.thread is None
+        outermost = self._miqro_dispatcher.thread is None
         if outermost:
-            self.__dispatcher.thread = get_ident()
+            self._miqro_dispatcher.thread = get_ident()
         try:
-            self.__run_loops()
-            due_in = self.__due_in()
-            if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
-                more = False
-                self._drain_incoming()
-            elif due_in is None:
-                more = self.__dispatcher.drain()
-            else:
-                more = self.__dispatcher.drain(monotonic() + max(due_in, MESSAGE_SECONDS))
+            self._miqro_dispatcher.begin_turn()
+            try:
+                more = self._miqro_work()
+            finally:
+                self._miqro_dispatcher.end_turn()
             if not more and not self.stop:
-                self.__wait(self.__due_in(), limit)
+                self._miqro_wait(self._miqro_due_in(), limit)
         finally:
             if outermost:
-                self.__dispatcher.thread = None
+                self._miqro_dispatcher.thread = None
 
-    def __wait(self, timeout: float | None, limit: float | None) -> None:
+    def _miqro_work(self) -> bool:
+        """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        took = self._miqro_run_loops()
+        due_in = self._miqro_due_in()
+        if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+            self._drain_incoming()
+            return False
+        if due_in is None:
+            return self._miqro_dispatcher.drain()
+        # Where loops are always due, messages get as much time as they took.
+        patience = due_in if due_in > 0 else took
+        return self._miqro_dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
+
+    def _miqro_wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
             # What it waits for is its own affair: nothing here can wake it.
             limit = self.MAX_LOOP_INTERVAL if limit is None else limit
@@ -231,21 +248,21 @@ class Service(Publisher):
 
         A service may override it, to wait for a device of its own; it must come back in time.
         """
-        self.__dispatcher.idle = True
+        self._miqro_dispatcher.idle = True
         try:
-            if self.__wake.wait(timeout):
-                self.__wake.clear()
+            if self._miqro_wake.wait(timeout):
+                self._miqro_wake.clear()
         finally:
-            self.__dispatcher.looked()
-            self.__dispatcher.idle = False
+            self._miqro_dispatcher.looked()
+            self._miqro_dispatcher.idle = False
 
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
-        self.__dispatcher.drain()
+        self._miqro_dispatcher.drain()
 
     def healthy(self) -> bool:
         """Whether it is connected, its network thread lives, and somebody handles what comes in."""
-        return self.is_connected and self.mqtt_thread_alive() and not self.__dispatcher.stalled()
+        return self.is_connected and self.mqtt_thread_alive() and not self._miqro_dispatcher.stalled()
 
     def mqtt_thread_alive(self) -> bool:
         """Whether the thread that talks to the broker runs."""
@@ -264,7 +281,7 @@ class Service(Publisher):
         if self.LOOPS is None:
             self.LOOPS = []
         self.LOOPS.append(loop)
-        self.__notify()
+        self._miqro_notify()
         return loop
 
     def _create_loops(self) -> None:
@@ -275,17 +292,18 @@ class Service(Publisher):
         if self.STATE_AUTOSAVE is not None:
             _state.autosave(self)
 
-    def __due_in(self) -> float | None:
+    def _miqro_due_in(self) -> float | None:
         """Seconds until the next loop is due."""
         soonest = None
         for loop in self.LOOPS or ():
-            remaining = loop._attach(self.__wake)
+            remaining = loop._attach(self._miqro_wake)
             if remaining is not None and (soonest is None or remaining < soonest):
                 soonest = remaining
         return soonest
 
-    def __run_loops(self) -> None:
-        """Calls the loops that are due."""
+    def _miqro_run_loops(self) -> float:
+        """Calls the loops that are due; the seconds that this took."""
+        began = monotonic()
         for loop in tuple(self.LOOPS or ()):
             if self.stop:
                 break
@@ -294,10 +312,12 @@ class Service(Publisher):
             except Exception as error:  # whatever it is, the others go on (C16)
                 self.log.error("%s failed: %s", loop, error, exc_info=error)
                 self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
+        return monotonic() - began
 
     def _update_online_status(self, _: object = None) -> None:
-        # While there is no connection nothing is published: the connect will say it.
-        if self.is_connected:
+        # While there is no connection nothing is published: the connect will say it. An `_on_connect` without
+        # super leaves `is_connected` as it is.
+        if self.is_connected or _connection.connected(self.mqtt_client):
             self.publish(self.willtopic, "1", retain=True, global_=True)
         self.log.info("Loop stats:")
         for loop in self.LOOPS or ():
@@ -338,7 +358,7 @@ class Service(Publisher):
         self.mqtt_log = logging.getLogger(self.SERVICE_NAME + ".mqtt")
 
     def _read_config(self, add_config_file_path: str | Path | None = None) -> None:
-        _connection.read_config(self, add_config_file_path, self.__log_level)
+        _connection.read_config(self, add_config_file_path, self._miqro_log_level)
 
     def _make_tls_config(self, section: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of paho's `tls_set` for the section `tls` of the configuration."""
@@ -351,7 +371,7 @@ class Service(Publisher):
             self.log.debug("the broker refused the connection with code %s", rc)
             return
         self.is_connected = True
-        self.__dispatcher.sync_routes()
+        self._miqro_dispatcher.sync_routes()
         filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
         with _connection.greeting(client):
@@ -380,19 +400,19 @@ class Service(Publisher):
             TypeError: It cannot be called with what handlers are called with.
             ValueError: The filter is not valid.
         """
-        self.__add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
+        self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
     def add_global_handler(self, topic: str, handler: Handler) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
-        self.__add(self.mqtt_global_handlers, topic, topic, handler)
+        self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
-    def __add(
+    def _miqro_add(
         self, handlers: list[tuple[str, Handler]], topic: str, topic_filter: str, handler: Handler
     ) -> None:
         target(handler, topic_filter)
         Router().add(topic_filter, False)
         handlers.append((topic, handler))
-        self.__dispatcher.handlers_changed = True
+        self._miqro_dispatcher.handlers_changed = True
         if self.is_connected:
             self.log.info("Subscribing to %s", topic_filter)
             _connection.subscribe(self, self.mqtt_client, [topic_filter])
@@ -403,7 +423,7 @@ class Service(Publisher):
             yield self.data_topic_prefix + topic, handler
 
     def _on_message(self, client: Any, userdata: object, msg: Any) -> None:
-        self.__dispatcher.put(msg.topic, msg.payload)
+        self._miqro_dispatcher.put(msg.topic, msg.payload)
 
     def _on_enable(self, payload: str) -> None:
         if payload not in ("0", "1"):

@@ -284,7 +284,7 @@ impl Session {
                 Err(Refusal::Closed) => return Ok(PublishInfo::new(RC_NO_CONNECTION, 0)),
                 Err(Refusal::FullWhileOffline) => return Ok(PublishInfo::new(RC_QUEUE_FULL, 0)),
                 Err(Refusal::FullWhileConnected) => {
-                    if !py.detach(|| self.inner.wait_for_room(SIGNAL_CHECK)) {
+                    if !py.detach(|| self.inner.wait_for_room(topic.len() + payload.len(), SIGNAL_CHECK)) {
                         return Ok(PublishInfo::new(RC_QUEUE_FULL, 0));
                     }
                     py.check_signals()?;
@@ -313,6 +313,21 @@ impl Session {
     /// What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
     fn begin_greeting(&self) {
         self.inner.begin_greeting();
+    }
+
+    /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+    fn begin_farewell(&self) {
+        self.inner.begin_farewell();
+    }
+
+    /// A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
+    fn cork(&self) {
+        self.inner.cork();
+    }
+
+    /// The turn is over: out with it.
+    fn uncork(&self) {
+        self.inner.uncork();
     }
 
     /// The greeting is said: what was queued may be sent.

@@ -1,7 +1,5 @@
 //! The state file on disk (C56).
 
-#![expect(clippy::unwrap_used, reason = "the helpers are part of the tests")]
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! Writing YAML (C56, C57). The comparison with `yaml.dump` is `tests/test_yaml_dump.py`.
 
-#![expect(clippy::unwrap_used, reason = "the helpers are part of the tests")]
-
 use miqro::core::yaml::{BigInt, Document, Int, Limits, NodeId, Value, emit, load};
 use proptest::prelude::*;
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// A connection shorter than this has not proved that things are well again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
+/// No delay at all would have a broker that refuses us asked again as fast as the processor can.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// Exponential, with jitter, and not reset by connections that do not last: two clients with one id would
 /// otherwise throw each other out every second for ever.
 #[derive(Debug)]
@@ -15,8 +18,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays between `min` and `max`.
+    /// Delays between `min`, 10 ms at least, and `max`.
     pub fn new(min: Duration, max: Duration) -> Self {
+        let min = min.max(SHORTEST);
         Self { min, max: max.max(min), ceiling: min }
     }
 
@@ -48,6 +52,12 @@ mod tests {
         let delays: Vec<_> = (0..6).map(|_| backoff.next_delay(1.0)).collect();
         assert_eq!(delays, [1, 2, 4, 8, 8, 8].map(|n| SECOND * n));
         assert_eq!(backoff.next_delay(0.0), SECOND * 4);
+    }
+
+    #[test]
+    fn a_delay_of_zero_does_not_make_it_spin() {
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert!((0..100).all(|_| backoff.next_delay(0.0) >= SHORTEST / 2));
     }
 
     #[test]

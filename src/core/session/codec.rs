@@ -33,6 +33,7 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError`]: the stream cannot be read any further.
 pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, CodecError> {
+    check_header(buffer)?;
     let packet = match v4::Packet::read(buffer, limit) {
         Ok(packet) => packet,
         Err(mqttbytes::Error::InsufficientBytes(_)) => return Ok(None),
@@ -93,6 +94,33 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, Cod
         v4::Packet::PingResp => Packet::PingResp,
         v4::Packet::Disconnect => Packet::Disconnect,
     }))
+}
+
+/// What rumqttc does not look at: reserved flags, and the length of packets that have only one. Whoever answers
+/// CONNECT in another language is found out by the first byte.
+fn check_header(buffer: &[u8]) -> Result<(), CodecError> {
+    let Some(first) = buffer.first() else { return Ok(()) };
+    let (kind, flags) = (first >> 4, first & 0x0f);
+    let good = match kind {
+        0 | 15 => false,
+        3 => true,
+        6 | 8 | 10 => flags == 2,
+        _ => flags == 0,
+    };
+    if !good {
+        return Err(CodecError::Malformed(format!("no packet begins with the byte {first:#04x}")));
+    }
+    let length = match kind {
+        2 | 4..=7 | 11 => 2,
+        12..=14 => 0,
+        _ => return Ok(()),
+    };
+    match buffer.get(1) {
+        Some(second) if *second != length => {
+            Err(CodecError::Malformed(format!("a packet of type {kind} has the wrong length")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Appends a packet to `buffer`.

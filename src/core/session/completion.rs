@@ -79,10 +79,11 @@ impl Completion {
 
     /// Waits until it is settled, `timeout` at most, and says what is known then.
     pub fn wait(&self, timeout: Duration) -> Outcome {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state();
         while state.outcome == Outcome::Pending {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left =
+                deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }

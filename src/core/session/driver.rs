@@ -4,17 +4,17 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Sleep;
 
 use super::Shared;
+use super::alarm::Alarm;
 use super::backoff::Backoff;
 use super::codec::{self, CodecError};
+use super::cork::HOLD;
 use super::event::Event;
 use super::message::Message;
 use super::options::{SessionOptions, seconds};
@@ -35,15 +35,8 @@ const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Runs the session until it is closed.
 pub(super) async fn run(shared: Arc<Shared>, options: SessionOptions) {
-    let mut driver = Driver {
-        backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
-        options,
-        shared,
-        offline_since: None,
-        was_connected: false,
-        short_lived: 0,
-    };
-    while !driver.shared.should_stop() {
+    let mut driver = Driver::new(shared, options);
+    while !driver.shared.should_stop() && !driver.said_goodbye {
         driver.connection().await;
     }
 }
@@ -69,9 +62,22 @@ struct Driver {
     offline_since: Option<Instant>,
     was_connected: bool,
     short_lived: u32,
+    said_goodbye: bool,
 }
 
 impl Driver {
+    fn new(shared: Arc<Shared>, options: SessionOptions) -> Self {
+        Self {
+            backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
+            options,
+            shared,
+            offline_since: None,
+            was_connected: false,
+            short_lived: 0,
+            said_goodbye: false,
+        }
+    }
+
     /// One attempt, and the connection if it succeeds; then the pause before the next.
     async fn connection(&mut self) {
         let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
@@ -84,8 +90,7 @@ impl Driver {
             Some(Ok(stream)) => self.serve(stream).await,
         };
         let Some((event, pause)) = event else { return };
-        self.shared.hopeful.store(false, Ordering::SeqCst);
-        self.shared.announce();
+        self.shared.set_hope(false);
         self.offline_since.get_or_insert_with(Instant::now);
         self.shared.tell(vec![event]);
         self.unless_stopped(tokio::time::sleep(pause)).await;
@@ -94,8 +99,15 @@ impl Driver {
     /// Carries a connection from CONNECT to its end; the event that tells of it and the pause that follows.
     async fn serve(&mut self, stream: tokio::net::TcpStream) -> Option<(Event, Duration)> {
         let started = Instant::now();
+        let mut connection = match Connection::new(Arc::clone(&self.shared), stream) {
+            Ok(connection) => connection,
+            Err(error) => {
+                let retry_in = self.backoff.next_delay(fastrand::f64());
+                let reason = format!("the system gives no timer to watch the connection with ({error})");
+                return Some((Event::Unreachable { reason, retry_in }, retry_in));
+            }
+        };
         self.shared.protocol().connection_opened(self.shared.now());
-        let mut connection = Connection::new(Arc::clone(&self.shared), stream);
         let end = connection.run(self).await;
         let written = connection.out.taken;
         let was_connected = {
@@ -106,18 +118,21 @@ impl Driver {
         };
         self.shared.announce();
         if matches!(end, End::Requested) {
-            // The DISCONNECT may be out before `close` has noticed: there is nothing to come back for.
-            self.shared.stop.store(true, Ordering::SeqCst);
+            self.said_goodbye = true;
             connection.goodbye().await;
-            self.shared.tell(vec![Event::Disconnected {
-                reason: "the session was closed".into(),
-                requested: true,
-                retry_in: None,
-            }]);
+            if was_connected {
+                self.shared.tell(vec![Event::Disconnected {
+                    reason: "the session was closed".into(),
+                    requested: true,
+                    retry_in: None,
+                }]);
+            }
             return None;
         }
         let lived = started.elapsed();
-        self.backoff.connection_ended(lived);
+        if was_connected {
+            self.backoff.connection_ended(lived);
+        }
         let retry_in = self.backoff.next_delay(fastrand::f64());
         if let End::Fault(fault @ Fault::Refused(code)) = &end {
             return Some((Event::Refused { code: *code, reason: fault.to_string(), retry_in }, retry_in));
@@ -182,7 +197,7 @@ impl Driver {
         for event in events {
             if let Event::Connected { outage, .. } = event {
                 let since = self.offline_since.take();
-                self.shared.hopeful.store(true, Ordering::SeqCst);
+                self.shared.set_hope(true);
                 *outage = since.filter(|_| self.was_connected).map(|since| since.elapsed());
                 self.was_connected = true;
             }
@@ -227,32 +242,52 @@ struct Connection<S> {
     stream: S,
     input: BytesMut,
     out: Out,
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_set_to: Duration,
+    alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
+    /// Since when messages are held back.
+    held_since: Option<Duration>,
     events: Vec<Event>,
 }
 
-enum Step {
-    Read(usize),
-    Wrote(usize),
-    Woken,
-    Due,
+/// Until when messages are held back, because the service is about to say more; `None`: they are not.
+fn held_until(
+    shared: &Shared,
+    since: &mut Option<Duration>,
+    may_linger: bool,
+    now: Duration,
+) -> Option<Duration> {
+    let in_haste = shared.should_stop() || shared.somebody_waits();
+    if may_linger && !in_haste && (since.is_some() || shared.cork.hold()) {
+        let until = *since.get_or_insert(now) + HOLD;
+        if now < until && !shared.cork.was_opened() {
+            return Some(until);
+        }
+    }
+    *since = None;
+    shared.cork.release();
+    None
+}
+
+/// What a step has moved; both are `None` when the session was woken, or something is due.
+#[derive(Default)]
+struct Step {
+    read: Option<usize>,
+    wrote: Option<usize>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(shared: Arc<Shared>, stream: S) -> Self {
-        Self {
+    fn new(shared: Arc<Shared>, stream: S) -> io::Result<Self> {
+        Ok(Self {
             shared,
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
             out: Out { buffer: BytesMut::with_capacity(4096), taken: 0 },
-            timer: None,
-            timer_set_to: Duration::MAX,
+            alarm: Alarm::new()?,
             leave_at: None,
+            held_since: None,
             events: Vec::new(),
-        }
+        })
     }
 
     async fn run(&mut self, driver: &mut Driver) -> End {
@@ -269,7 +304,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if let Err(fault) = protocol.tick(now) {
                     return End::Fault(fault);
                 }
-                protocol.poll(&mut self.out, now);
+                let held_until = held_until(&self.shared, &mut self.held_since, protocol.may_linger(), now);
+                protocol.poll(&mut self.out, now, held_until.is_none());
                 if self.shared.should_stop() {
                     // The deadline of `close` has passed: out with what is here, and goodbye.
                     protocol.hurry(&mut self.out);
@@ -281,23 +317,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 } else if protocol.farewell_sent() && self.out.buffer.is_empty() {
                     return End::Requested;
                 } else {
-                    protocol.deadline()
+                    [protocol.deadline(), held_until].into_iter().flatten().min()
                 }
             };
-            self.set_timer(deadline);
-            match self.step(reading).await {
-                Ok(Step::Read(0)) => return End::Closed,
-                Ok(Step::Wrote(count)) => {
-                    self.out.buffer.advance(count);
-                    self.out.taken += count as u64;
-                    let now = self.shared.now();
-                    self.shared.protocol().written(self.out.taken, now, &mut self.events);
-                    self.shared.hand_over(&mut self.events);
-                    self.shared.announce();
-                }
-                Ok(Step::Read(_)) => self.shared.protocol().heard(self.shared.now()),
-                Ok(Step::Woken | Step::Due) => {}
+            self.alarm.set(deadline, self.shared.now());
+            let Step { read, wrote } = match self.step(reading).await {
+                Ok(step) => step,
                 Err(error) => return End::Io(error),
+            };
+            if let Some(count) = wrote {
+                self.out.buffer.advance(count);
+                self.out.taken += count as u64;
+                let now = self.shared.now();
+                self.shared.protocol().written(self.out.taken, now, &mut self.events);
+                self.shared.hand_over(&mut self.events);
+                self.shared.announce();
+            }
+            match read {
+                Some(0) => return End::Closed,
+                Some(_) => self.shared.protocol().heard(self.shared.now()),
+                None => {}
             }
         }
     }
@@ -305,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Decodes and handles what has been read, as long as the inbox has room; whether it still has.
     fn digest(&mut self, driver: &mut Driver) -> Result<bool, End> {
         if self.input.is_empty() {
-            return Ok(self.shared.inbox_has_room(0, 0));
+            return Ok(self.shared.inbox_has_room(0, 0) && !self.shared.protocol().is_congested());
         }
         let limit = driver.options.max_queued_bytes.min(codec::MAX_REMAINING_LENGTH);
         let (mut messages, mut bytes) = (0, 0);
@@ -315,7 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut protocol = self.shared.protocol();
             let now = self.shared.now();
             loop {
-                if !self.shared.inbox_has_room(messages, bytes) {
+                if !self.shared.inbox_has_room(messages, bytes) || protocol.is_congested() {
                     reading = false;
                     break;
                 }
@@ -345,54 +384,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         end.map_or(Ok(reading), Err)
     }
 
-    /// Waits for whatever comes first: bytes, room in the socket, a request of the service, a deadline.
+    /// Waits for whatever comes first: bytes, room in the socket, a request of the service, a deadline. Reads
+    /// and writes in one step, so that neither direction can starve the other.
     async fn step(&mut self, reading: bool) -> io::Result<Step> {
-        let Self { shared, stream, input, out, timer, .. } = self;
+        let Self { shared, stream, input, out, alarm, .. } = self;
         let mut woken = pin!(shared.driver_wake.notified());
         poll_fn(|cx| {
-            if !out.buffer.is_empty() {
-                match Pin::new(&mut *stream).poll_write(cx, &out.buffer) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(written) => return Poll::Ready(written.map(Step::Wrote)),
-                    Poll::Pending => {}
-                }
-            }
+            let mut step = Step::default();
             if reading {
                 input.reserve(READ_BATCH / 4);
                 if let Poll::Ready(read) = pin!(stream.read_buf(input)).poll(cx) {
-                    return Poll::Ready(read.map(Step::Read));
+                    step.read = Some(read?);
                 }
             }
-            if woken.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(Step::Woken));
+            if !out.buffer.is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, &out.buffer) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(count)) => step.wrote = Some(count),
+                    // What was read may say why; the error will be met again.
+                    Poll::Ready(Err(_)) if step.read.is_some() => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
             }
-            if let Some(timer) = timer
-                && timer.as_mut().poll(cx).is_ready()
-            {
-                return Poll::Ready(Ok(Step::Due));
+            let moved = step.read.is_some() || step.wrote.is_some();
+            if moved || woken.as_mut().poll(cx).is_ready() || alarm.poll(cx).is_ready() {
+                return Poll::Ready(Ok(step));
             }
             Poll::Pending
         })
         .await
-    }
-
-    /// Arms the timer. A timer that is set too early is left alone: it fires once, and is set anew then. So
-    /// traffic, which pushes the keepalive out with each packet, costs no timer operations.
-    fn set_timer(&mut self, deadline: Option<Duration>) {
-        let Some(deadline) = deadline else {
-            self.timer = None;
-            self.timer_set_to = Duration::MAX;
-            return;
-        };
-        let fired = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        if fired || deadline < self.timer_set_to || self.timer.is_none() {
-            let at = self.shared.instant(deadline);
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(at.into()),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
-            }
-            self.timer_set_to = deadline;
-        }
     }
 
     /// Ends the stream so that the last bytes are read: closing a socket that still has unread input makes
@@ -408,3 +429,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let _ = tokio::time::timeout(GOODBYE, farewell).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

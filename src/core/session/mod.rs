@@ -3,9 +3,11 @@
 //! [`Session`] is what the rest of the program holds. `protocol` decides, `outbox` remembers, `driver` moves
 //! bytes, `transport` connects, `codec` knows how packets look.
 
+mod alarm;
 pub mod backoff;
 pub mod codec;
 pub mod completion;
+mod cork;
 mod driver;
 pub mod event;
 pub mod message;
@@ -26,23 +28,30 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::core::wake::{Wake, block_signals};
+use cork::Cork;
 use event::{Event, Inbox};
 use message::{Message, QoS};
 use options::SessionOptions;
+use outbox::Urgency;
 use protocol::{Protocol, Receipt, Refusal};
 
 /// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
 /// the messages that the inbox has no room for.
 const SLACK: usize = 2;
 
+/// What a wait without an end is cut into.
+const A_LONG_TIME: Duration = Duration::from_secs(3600);
+
 /// What the service, its publishing threads and the network thread share.
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
-    /// The thread that says the greeting, while it does. Other threads' messages are no part of it.
-    greeter: Mutex<Option<ThreadId>>,
+    /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
+    speaker: Mutex<Option<(ThreadId, Urgency)>>,
     /// Wakes the service.
     wake: Arc<Wake>,
+    /// Holds messages back while the service is at work.
+    cork: Cork,
     /// Wakes the network thread.
     driver_wake: tokio::sync::Notify,
     /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
@@ -52,6 +61,7 @@ struct Shared {
     /// Threads of the service that wait for the broker.
     waiters: AtomicUsize,
     stop: AtomicBool,
+    running: AtomicBool,
     /// The last attempt to connect has not failed (yet): a farewell is worth waiting for.
     hopeful: AtomicBool,
     origin: Instant,
@@ -70,12 +80,22 @@ impl Shared {
         self.origin.elapsed()
     }
 
-    fn instant(&self, time: Duration) -> Instant {
-        self.origin + time
+    /// Whether a thread of the service waits for the broker's answer.
+    fn somebody_waits(&self) -> bool {
+        self.waiters.load(Ordering::SeqCst) > 0
     }
 
     fn should_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Notes whether an attempt to connect is worth waiting for. Under the lock, for a farewell that is about
+    /// to wait must not miss it.
+    fn set_hope(&self, hope: bool) {
+        let protocol = self.protocol();
+        self.hopeful.store(hope, Ordering::SeqCst);
+        drop(protocol);
+        self.announce();
     }
 
     /// Tells those who wait that the session has changed. Without any it is not worth a system call: whoever
@@ -120,7 +140,7 @@ impl Shared {
     /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
     /// the network thread is woken when it does.
     fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
-        let slack = if self.waiters.load(Ordering::SeqCst) > 0 { SLACK } else { 1 };
+        let slack = if self.somebody_waits() { SLACK } else { 1 };
         let mut inbox = self.inbox();
         let full = inbox.is_full(messages, bytes, slack);
         inbox.reader_waits = full;
@@ -145,13 +165,15 @@ impl Session {
                 options.max_incoming_messages.max(1),
                 options.max_queued_bytes.max(1),
             )),
-            greeter: Mutex::new(None),
+            speaker: Mutex::new(None),
             wake,
+            cork: Cork::default(),
             driver_wake: tokio::sync::Notify::new(),
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            running: AtomicBool::new(false),
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
@@ -188,18 +210,26 @@ impl Session {
                 shared.inbox().terminated = Some(format!("the network thread has failed: {text}"));
             }
             shared.protocol().abandon();
-            shared.announce();
+            shared.running.store(false, Ordering::SeqCst);
+            shared.set_hope(false);
             shared.wake.notify();
         };
-        self.shared.hopeful.store(true, Ordering::SeqCst);
-        *thread = Some(std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body)?);
+        self.shared.running.store(true, Ordering::SeqCst);
+        self.shared.set_hope(true);
+        match std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body) {
+            Ok(handle) => *thread = Some(handle),
+            Err(error) => {
+                self.shared.running.store(false, Ordering::SeqCst);
+                self.shared.set_hope(false);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
     /// Whether the network thread runs.
     pub fn is_running(&self) -> bool {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        thread.as_ref().is_some_and(|handle| !handle.is_finished())
+        self.shared.running.load(Ordering::SeqCst)
     }
 
     /// Whether the broker has accepted us and the connection stands.
@@ -242,22 +272,26 @@ impl Session {
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
         let message = Message { topic, payload, qos, retain, dup: false };
-        let greeting = self.greeter().is_some_and(|thread| thread == std::thread::current().id());
-        let mut receipt = self.shared.protocol().publish(message, greeting)?;
+        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
+        let urgency = speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency);
+        let mut receipt = self.shared.protocol().publish(message, urgency)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
         }
-        self.shared.driver_wake.notify_one();
+        if self.shared.cork.wants_to_know() {
+            self.shared.driver_wake.notify_one();
+        }
         Ok(receipt)
     }
 
-    /// Waits until the outbox may have room, `timeout` at most. `false`: it will not have any, because the
-    /// service, which waits here, would have to take messages out of the full inbox first.
-    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+    /// Waits until the outbox may have room for a message of `size` bytes (topic and payload), `timeout` at
+    /// most. `false`: it will not have any, because the service, which waits here, would have to take messages
+    /// out of the full inbox first.
+    pub fn wait_for_room(&self, size: usize, timeout: Duration) -> bool {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
-        if protocol.is_connected() && !protocol.is_closing() {
+        if protocol.has_to_wait(size) {
             drop(self.shared.await_progress(protocol, timeout));
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
@@ -285,19 +319,37 @@ impl Session {
         mid
     }
 
-    fn greeter(&self) -> MutexGuard<'_, Option<ThreadId>> {
-        self.shared.greeter.lock().unwrap_or_else(PoisonError::into_inner)
+    fn speaker(&self) -> MutexGuard<'_, Option<(ThreadId, Urgency)>> {
+        self.shared.speaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the
     /// queue.
     pub fn begin_greeting(&self) {
-        *self.greeter() = Some(std::thread::current().id());
+        *self.speaker() = Some((std::thread::current().id(), Urgency::Greeting));
+    }
+
+    /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
+    pub fn begin_farewell(&self) {
+        *self.speaker() = Some((std::thread::current().id(), Urgency::Farewell));
+    }
+
+    /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
+    /// two, so that it goes out in one write at [`Self::uncork`].
+    pub fn cork(&self) {
+        self.shared.cork.close();
+    }
+
+    /// The turn is over: out with it.
+    pub fn uncork(&self) {
+        if self.shared.cork.open() {
+            self.shared.driver_wake.notify_one();
+        }
     }
 
     /// The greeting is said: what was queued may be sent.
     pub fn greeted(&self) {
-        *self.greeter() = None;
+        *self.speaker() = None;
         self.shared.protocol().greeted();
         self.shared.driver_wake.notify_one();
     }
@@ -319,15 +371,14 @@ impl Session {
     /// the network thread, within `timeout` as far as the operating system lets it. Idempotent, and legal
     /// from any thread. Returns how many messages were still owed when it gave up.
     pub fn close(&self, timeout: Duration) -> usize {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         self.shared.protocol().close();
         self.shared.driver_wake.notify_one();
         let owed = {
             let mut protocol = self.shared.protocol();
             // While the broker is away nothing can be delivered: waiting would only cost time.
-            while self.is_running() && self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent()
-            {
-                let left = deadline.saturating_duration_since(Instant::now());
+            while self.shared.hopeful.load(Ordering::SeqCst) && !protocol.farewell_sent() {
+                let left = deadline.map_or(A_LONG_TIME, |at| at.saturating_duration_since(Instant::now()));
                 if left.is_zero() {
                     break;
                 }
@@ -337,8 +388,9 @@ impl Session {
         };
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.driver_wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        // The lock is kept until the thread has ended, so that another closer returns no earlier either.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
             // The driver bounds its own farewell; a panic in it has been reported already.
             drop(thread.join());
         }

@@ -123,7 +123,21 @@ impl SessionOptions {
     }
 }
 
-/// Seconds as a duration; nothing below zero, and not a number is zero.
+/// Seconds as a duration; nothing below zero, thirty years at most, and not a number is zero.
 pub(super) fn seconds(value: f64) -> Duration {
-    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::ZERO)
+    Duration::try_from_secs_f64(value.clamp(0.0, 1e9)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_seconds_is_a_duration_that_can_be_added_to_a_time() {
+        assert_eq!(seconds(1.5), Duration::from_millis(1500));
+        assert_eq!(seconds(-1.0), Duration::ZERO);
+        assert_eq!(seconds(f64::NAN), Duration::ZERO);
+        assert_eq!(seconds(f64::INFINITY), Duration::from_secs(1_000_000_000));
+        assert!(std::time::Instant::now().checked_add(seconds(f64::MAX)).is_some());
+    }
 }

@@ -49,6 +49,18 @@ impl Limits {
     }
 }
 
+/// Where a message stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Urgency {
+    /// Behind what was published before, when there is room.
+    #[default]
+    Ordinary,
+    /// What a service says on each connect: ahead of what waits, and though the queue is full.
+    Greeting,
+    /// What it says at its end: behind what was published before, but though the queue is full.
+    Farewell,
+}
+
 /// What became of a message handed to [`Outbox::admit`].
 #[derive(Debug)]
 pub enum Admission {
@@ -137,6 +149,16 @@ impl Outbox {
         self.count == 0
     }
 
+    /// Whether messages wait to be sent, and none is in flight whose acknowledgement sets the pace.
+    pub fn is_unpaced(&self) -> bool {
+        self.inflight.is_empty() && self.has_unsent()
+    }
+
+    /// Whether messages wait that were not sent on any connection.
+    pub fn has_unsent(&self) -> bool {
+        !self.lane.is_empty() || self.queue.front().is_some()
+    }
+
     /// Bytes of topic and payload owed.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -147,10 +169,21 @@ impl Outbox {
         self.limits.exceeded(self.count, self.bytes, size)
     }
 
+    /// Whether a message of `size` bytes of the greeting has to wait.
+    pub fn is_full_for_greeting(&self, size: usize) -> bool {
+        let Limits { messages, bytes, window } = self.limits;
+        let doubled = Limits { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window };
+        doubled.exceeded(self.count, self.bytes, size)
+    }
+
     /// Takes a message while connected: there is room, or there is not.
-    pub fn admit(&mut self, outgoing: Outgoing) -> Admission {
-        if self.is_full_for(outgoing.message.size()) {
-            return Admission::Full(outgoing);
+    pub fn admit(&mut self, outgoing: Outgoing, urgency: Urgency) -> Admission {
+        let size = outgoing.message.size();
+        match urgency {
+            Urgency::Greeting => return self.admit_greeting(outgoing),
+            Urgency::Ordinary if self.is_full_for(size) => return Admission::Full(outgoing),
+            Urgency::Farewell if self.is_full_for_greeting(size) => return Admission::Full(outgoing),
+            Urgency::Ordinary | Urgency::Farewell => {}
         }
         self.account(&outgoing);
         self.queue.push_back(outgoing);
@@ -160,10 +193,8 @@ impl Outbox {
     /// Takes a message of the greeting, which overtakes the queue: all but what was published before on its
     /// own topic, for the topic's last message must stay the last. A full queue, held back for the greeting,
     /// must not hold the greeting back: it has as much room again.
-    pub fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
-        let doubled =
-            Limits { messages: self.limits.messages * 2, bytes: self.limits.bytes * 2, ..self.limits };
-        if doubled.exceeded(self.count, self.bytes, outgoing.message.size()) {
+    fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
+        if self.is_full_for_greeting(outgoing.message.size()) {
             return Admission::Full(outgoing);
         }
         self.supersede(&outgoing);

@@ -9,7 +9,7 @@ use super::completion::Completion;
 use super::event::Event;
 use super::message::{Message, QoS};
 use super::options::{SessionOptions, seconds};
-use super::outbox::{Admission, Limits, Next, Outbox, Outgoing};
+use super::outbox::{Admission, Limits, Next, Outbox, Outgoing, Urgency};
 use super::packet::{Connect, Packet, PacketId};
 use super::requests::Requests;
 
@@ -156,12 +156,12 @@ impl Protocol {
 
     // ---- requests of the service ---------------------------------------------------------------------
 
-    /// Accepts a message, or says why not. Topic and size have been checked. A `greeting` is sent ahead of the
-    /// queue; it is what the service says on each connect.
+    /// Accepts a message, or says why not. Topic and size have been checked. Its urgency says
+    /// where it stands among the others.
     ///
     /// # Errors
     /// [`Refusal`]; the message was not kept.
-    pub fn publish(&mut self, message: Message, greeting: bool) -> Result<Receipt, Refusal> {
+    pub fn publish(&mut self, message: Message, urgency: Urgency) -> Result<Receipt, Refusal> {
         if self.is_closing() {
             return Err(Refusal::Closed);
         }
@@ -172,12 +172,21 @@ impl Protocol {
             Phase::Offline | Phase::Connecting(_) => {
                 (self.outbox.admit_offline(outgoing), Refusal::FullWhileOffline)
             }
-            _ if greeting => (self.outbox.admit_greeting(outgoing), Refusal::FullWhileConnected),
-            _ => (self.outbox.admit(outgoing), Refusal::FullWhileConnected),
+            _ => (self.outbox.admit(outgoing, urgency), Refusal::FullWhileConnected),
         };
         match admission {
             Admission::Accepted { dropped } => Ok(Receipt { mid, completion, dropped }),
             Admission::Full(_) => Err(refusal),
+        }
+    }
+
+    /// Whether a message of `size` bytes has to wait for room, and room will come.
+    pub fn has_to_wait(&self, size: usize) -> bool {
+        match self.phase {
+            _ if self.is_closing() => false,
+            Phase::Greeting(_) => self.outbox.is_full_for_greeting(size),
+            Phase::Online => self.outbox.is_full_for(size),
+            Phase::Offline | Phase::Connecting(_) => false,
         }
     }
 
@@ -460,8 +469,13 @@ impl Protocol {
 
     // ---- output --------------------------------------------------------------------------------------
 
-    /// Moves what may be sent into `sink`, until it is full or there is nothing.
-    pub fn poll(&mut self, sink: &mut impl Sink, now: Duration) {
+    /// Whether messages to be sent may wait for more: nothing in flight paces them.
+    pub fn may_linger(&self) -> bool {
+        self.is_connected() && self.outbox.is_unpaced()
+    }
+
+    /// Moves what may be sent into `sink`, until it is full or there is nothing; messages only if `messages`.
+    pub fn poll(&mut self, sink: &mut impl Sink, now: Duration, messages: bool) {
         if self.farewell_sent() {
             return; // Nothing may follow a DISCONNECT (MQTT-3.14.4-2).
         }
@@ -475,7 +489,9 @@ impl Protocol {
         }
         if self.is_connected() && self.control.is_empty() {
             self.poll_requests(sink);
-            self.poll_messages(sink);
+            if messages {
+                self.poll_messages(sink);
+            }
             if self.ending == Ending::Closing && self.outbox.is_empty() && !sink.is_full() {
                 sink.packet(&Packet::Disconnect);
                 self.ending = Ending::SaidGoodbye;
@@ -486,9 +502,10 @@ impl Protocol {
         }
     }
 
-    /// Sends DISCONNECT though messages are still owed: the time for the farewell is over.
+    /// The time for the farewell is over: DISCONNECT, if everything has been said. Else the connection ends
+    /// without, and the broker publishes the will: a `0` that never left must not be missing.
     pub fn hurry(&mut self, sink: &mut impl Sink) {
-        if self.is_connected() && !self.farewell_sent() {
+        if self.is_connected() && !self.farewell_sent() && !self.outbox.has_unsent() {
             sink.packet(&Packet::Disconnect);
             self.ending = Ending::SaidGoodbye;
         }

@@ -182,6 +182,12 @@ impl Broker {
             })
     }
 
+    /// Whether a QoS 2 message with this number has come, and waits for its PUBREL; or may have.
+    pub fn has_received(&self, id: PacketId) -> bool {
+        self.connection.as_ref().is_none_or(|c| !c.accepted || c.connack.is_some())
+            || self.session.as_ref().is_none_or(|session| session.received.contains_key(&id))
+    }
+
     /// Says what nobody asked for. None of it may do harm.
     pub fn babble(&mut self, packet: Packet) {
         if let Some(connection) = &mut self.connection

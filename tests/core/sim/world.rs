@@ -1,6 +1,6 @@
 //! The session, the model broker, the network between them, and the laws.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -8,15 +8,15 @@ use fastrand::Rng;
 use miqro::core::session::codec;
 use miqro::core::session::completion::Outcome;
 use miqro::core::session::event::Event;
-use miqro::core::session::message::{Message, QoS};
+use miqro::core::session::message::QoS;
 use miqro::core::session::options::SessionOptions;
+use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::{Packet, PacketId};
-use miqro::core::session::protocol::{Fault, Protocol, Refusal};
+use miqro::core::session::protocol::Protocol;
 
-use super::broker::{Broker, Mood, numbered};
+use super::broker::{Broker, numbered};
 use super::ledger::{Accepted, Holder, Ledger};
-use super::number_of;
-use super::wire::{Sent, Wire};
+use super::wire::Wire;
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const MS: Duration = Duration::from_millis(1);
@@ -24,59 +24,123 @@ const MS: Duration = Duration::from_millis(1);
 /// The client's side of a connection, and the bytes under way.
 pub struct Connection {
     pub wire: Wire,
-    to_broker: BytesMut,
-    to_client: BytesMut,
-    input: BytesMut,
-    connect_sent: bool,
+    pub to_broker: BytesMut,
+    pub to_client: BytesMut,
+    pub input: BytesMut,
+    pub connect_sent: bool,
     /// CONNACK has been handled.
-    accepted: bool,
-    said_goodbye: bool,
+    pub accepted: bool,
+    pub said_goodbye: bool,
     /// When the client last sent, and last received, something.
-    sent_at: Duration,
-    received_at: Duration,
-    wrote_at: Duration,
+    pub sent_at: Duration,
+    pub received_at: Duration,
+    pub wrote_at: Duration,
     /// When the ping that is not answered was in the socket.
-    ping_at: Option<Duration>,
+    pub ping_at: Option<Duration>,
     /// Where it ends in the stream.
-    ping_end: Option<u64>,
+    pub ping_end: Option<u64>,
     /// How often each filter has to be asked for on this connection.
-    asks: HashMap<String, usize>,
+    pub asks: HashMap<String, usize>,
     /// Filters that the session has asked for by itself, and the service has not.
-    restored: HashMap<String, QoS>,
+    pub restored: HashMap<String, QoS>,
     /// PUBRECs handled, which are owed a PUBREL each.
-    releases: usize,
+    pub releases: usize,
 }
 
 /// A message from the broker.
-struct Incoming {
-    qos: QoS,
-    topic: String,
+pub struct Incoming {
+    pub qos: QoS,
+    pub topic: String,
     /// How often it came out of the session.
-    seen: usize,
+    pub seen: usize,
 }
 
 pub struct World {
     pub rng: Rng,
     pub now: Duration,
-    options: SessionOptions,
+    pub options: SessionOptions,
     pub protocol: Protocol,
     pub broker: Broker,
     pub connection: Option<Connection>,
     pub ledger: Ledger,
-    subscriptions: BTreeMap<String, QoS>,
-    incoming: Vec<Incoming>,
-    newest_incoming: HashMap<(String, QoS), usize>,
+    pub subscriptions: BTreeMap<String, QoS>,
+    pub incoming: Vec<Incoming>,
+    pub newest_incoming: HashMap<(String, QoS), usize>,
     /// Numbers of broker messages by identifier, in this broker session; what an acknowledgement speaks of.
-    incoming_ids: HashMap<PacketId, u64>,
+    pub incoming_ids: HashMap<PacketId, u64>,
     /// The service's queue, and how many messages are in it.
-    inbox: VecDeque<Event>,
-    waiting: usize,
-    reading: bool,
-    batch: usize,
+    pub inbox: VecDeque<Event>,
+    pub waiting: usize,
+    pub reading: bool,
+    pub batch: usize,
     /// The network does what it can to confuse.
     pub chaos: bool,
-    closing: bool,
+    /// How often there are accidents.
+    pub trouble: u8,
+    pub closing: bool,
+    pub tally: Tally,
+}
+
+/// How often what the laws speak of came to pass: a law about what never happens is none.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
     pub steps: u64,
+    pub connections: u64,
+    /// Connections that ended in the middle of a packet of the session.
+    pub torn: u64,
+    pub sessions_lost: u64,
+    pub sent: [u64; 3],
+    pub repeated: u64,
+    pub received: [u64; 3],
+    pub refused: u64,
+    pub dropped: u64,
+    pub superseded: u64,
+    pub paused: u64,
+    pub pings: u64,
+    pub found_dead: u64,
+    pub not_answered: u64,
+    pub ended_subscriptions: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        let Self { steps, connections, torn, sessions_lost, sent, repeated, received, .. } = self;
+        *steps += other.steps;
+        *connections += other.connections;
+        *torn += other.torn;
+        *sessions_lost += other.sessions_lost;
+        *repeated += other.repeated;
+        for (sum, more) in sent.iter_mut().chain(received).zip(other.sent.iter().chain(&other.received)) {
+            *sum += more;
+        }
+        self.refused += other.refused;
+        self.dropped += other.dropped;
+        self.superseded += other.superseded;
+        self.paused += other.paused;
+        self.pings += other.pings;
+        self.found_dead += other.found_dead;
+        self.not_answered += other.not_answered;
+        self.ended_subscriptions += other.ended_subscriptions;
+    }
+
+    /// That all of it happened often enough, about a tenth of what six million steps give.
+    pub fn check(&self) {
+        let enough = self.connections > 3000
+            && self.torn > 200
+            && self.sessions_lost > 1500
+            && self.sent.iter().all(|count| *count > 5000)
+            && self.repeated > 1000
+            && self.received.iter().all(|count| *count > 4000)
+            && self.refused > 50_000
+            && self.dropped > 9000
+            && self.superseded > 20_000
+            && self.paused > 9000
+            && self.pings > 600
+            && self.found_dead > 400
+            && self.not_answered > 150
+            && self.ended_subscriptions > 700;
+        assert!(enough, "too little has happened: {self:#?}");
+    }
 }
 
 impl World {
@@ -96,6 +160,7 @@ impl World {
             ..SessionOptions::default()
         };
         let on_release = rng.bool();
+        let trouble = [30, 100, 255][rng.usize(..3)];
         let batch = [1, 40, 300, 65536][rng.usize(..4)];
         Self {
             rng,
@@ -114,20 +179,25 @@ impl World {
             reading: true,
             batch,
             chaos: true,
+            trouble,
             closing: false,
-            steps: 0,
+            tally: Tally::default(),
         }
     }
 
     /// One random thing happens.
     pub fn step(&mut self) {
-        self.steps += 1;
+        self.tally.steps += 1;
         match self.rng.u8(..100) {
-            0..=17 => self.publish(),
-            18..=37 => self.drive(),
+            0..=11 => self.publish(),
+            12..=37 => self.drive(),
             38..=52 => self.socket_takes_some(),
             53..=64 => self.broker_gets_some(),
-            65..=74 => self.broker_speaks(),
+            65..=74 => {
+                for _ in 0..self.rng.u8(1..6) {
+                    self.broker_speaks();
+                }
+            }
             75..=84 => self.client_gets_some(),
             85..=88 => self.service_looks(),
             89..=91 => self.broker_publishes(),
@@ -142,7 +212,8 @@ impl World {
             }
             97 => self.broker.repeat(&mut self.rng),
             98 => self.babble(),
-            99 => self.accident(),
+            99 if self.rng.u8(..) < self.trouble => self.accident(),
+            99 => {}
             _ => unreachable!(),
         }
         if self.connection.is_none() && self.rng.u8(..10) == 0 {
@@ -153,7 +224,7 @@ impl World {
     }
 
     /// Some bytes: a few, a packet or so, or all.
-    fn some(&mut self) -> usize {
+    pub fn some(&mut self) -> usize {
         match self.rng.u8(..3) {
             0 => self.rng.usize(1..8),
             1 => self.rng.usize(1..200),
@@ -163,21 +234,24 @@ impl World {
 
     // ---- the service -----------------------------------------------------------------------------------
 
-    fn publish(&mut self) {
-        self.say(false);
+    pub fn publish(&mut self) {
+        let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
+        self.publish_at(qos, retain);
     }
 
-    /// A greeting overtakes what waits on other topics.
-    fn say(&mut self, greeting: bool) {
-        let number = self.ledger.accepted.len() as u64;
+    pub fn publish_at(&mut self, qos: QoS, retain: bool) {
         let topic = format!("t/{}", self.rng.u8(..4));
-        let qos = QOS[self.rng.usize(..3)];
-        let retain = self.rng.bool();
+        self.say(topic, qos, retain, Urgency::Ordinary);
+    }
+
+    fn say(&mut self, topic: String, qos: QoS, retain: bool, urgency: Urgency) {
+        let number = self.ledger.accepted.len() as u64;
+        let waits_since_offline = !self.protocol.is_connected();
         let padding = if self.rng.u8(..20) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..60) };
         let message = numbered(number, padding, topic.clone(), qos, retain);
         let size = message.size();
         let (count, bytes) = (self.protocol.outbox().len(), self.protocol.outbox().bytes());
-        match self.protocol.publish(message, greeting) {
+        match self.protocol.publish(message, urgency) {
             Ok(receipt) => {
                 self.ledger.accept(Accepted {
                     topic,
@@ -187,19 +261,25 @@ impl World {
                     mid: receipt.mid,
                     completion: receipt.completion,
                     expected: Outcome::Pending,
+                    waits_since_offline,
                     given_up: false,
                     was_on_wire: false,
                     span: None,
                     may_be_lost: false,
                     received: false,
                 });
-                let mut dropped = self.ledger.pushed_out(number);
+                let dropped = self.ledger.pushed_out(number);
+                self.check_pushed_out(number, &dropped);
+                let mut dropped: Vec<_> =
+                    dropped.into_iter().map(|number| self.ledger.get(number).topic.clone()).collect();
                 let mut told = receipt.dropped;
+                self.tally.dropped += dropped.len() as u64;
                 dropped.sort_unstable();
                 told.sort_unstable();
                 assert_eq!(dropped, told, "what was dropped is not what was told");
             }
             Err(refusal) => {
+                self.tally.refused += 1;
                 assert_eq!(count, self.protocol.outbox().len(), "a refused publish changed the outbox");
                 assert_eq!(bytes, self.protocol.outbox().bytes(), "a refused publish changed the outbox");
                 self.check_refusal(refusal, size);
@@ -207,29 +287,10 @@ impl World {
         }
     }
 
-    /// Law: a message is refused only for want of room, and while offline QoS 0 messages are no hindrance.
-    fn check_refusal(&self, refusal: Refusal, size: usize) {
-        let connected = self.protocol.is_connected();
-        let kept: Vec<_> = self
-            .ledger
-            .owed()
-            .filter(|message| connected || message.qos != QoS::AtMostOnce)
-            .map(|message| message.size)
-            .collect();
-        let bytes: usize = kept.iter().sum();
-        let full = kept.len() >= self.options.max_queued_messages
-            || !kept.is_empty() && bytes + size > self.options.max_queued_bytes;
-        match refusal {
-            Refusal::Closed => assert!(self.closing),
-            Refusal::FullWhileConnected => assert!(connected && full),
-            Refusal::FullWhileOffline => assert!(!connected && full),
-        }
-    }
-
-    fn service_subscribes(&mut self) {
+    pub fn service_subscribes(&mut self) {
         let filter = format!("f/{}", self.rng.u8(..6));
         if self.rng.u8(..4) == 0 {
-            self.subscriptions.remove(&filter);
+            self.tally.ended_subscriptions += u64::from(self.subscriptions.remove(&filter).is_some());
             self.protocol.unsubscribe(vec![filter.clone()]);
             if let Some(connection) = &mut self.connection {
                 connection.restored.remove(&filter);
@@ -240,7 +301,7 @@ impl World {
         }
     }
 
-    fn subscribe(&mut self, filters: Vec<(String, QoS)>) {
+    pub fn subscribe(&mut self, filters: Vec<(String, QoS)>) {
         let connected = self.protocol.is_connected();
         for (filter, qos) in &filters {
             self.subscriptions.insert(filter.clone(), *qos);
@@ -255,19 +316,29 @@ impl World {
     }
 
     /// The service takes some events; on a new connection it greets, as a service does.
-    fn service_looks(&mut self) {
+    pub fn service_looks(&mut self) {
         for _ in 0..self.rng.usize(1..8) {
             match self.inbox.pop_front() {
                 Some(Event::Connected { .. }) => {
                     if self.chaos && self.rng.u8(..5) == 0 {
                         continue; // It is busy; the session goes on without the greeting after a time.
                     }
-                    for _ in 0..self.rng.usize(..4) {
-                        self.say(true);
+                    for _ in 0..self.rng.usize(..10) {
+                        let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
+                        let topic = format!("t/{}", self.rng.u8(..4));
+                        self.say(topic, qos, retain, Urgency::Greeting);
                     }
                     if self.rng.bool() {
                         let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
                         self.subscribe(all);
+                    }
+                    if self.chaos && self.rng.u8(..4) == 0 {
+                        // Some of it is on its way when the connection breaks.
+                        for _ in 0..self.rng.usize(1..6) {
+                            self.drive();
+                            self.socket_takes_some();
+                        }
+                        return self.cut();
                     }
                     self.protocol.greeted();
                 }
@@ -278,338 +349,24 @@ impl World {
         }
     }
 
-    // ---- the driver ------------------------------------------------------------------------------------
-
-    fn connect(&mut self) {
-        self.connection = Some(Connection {
-            wire: Wire::new(self.batch),
-            to_broker: BytesMut::new(),
-            to_client: BytesMut::new(),
-            input: BytesMut::new(),
-            connect_sent: false,
-            accepted: false,
-            said_goodbye: false,
-            sent_at: self.now,
-            received_at: self.now,
-            wrote_at: self.now,
-            ping_at: None,
-            ping_end: None,
-            asks: HashMap::new(),
-            restored: HashMap::new(),
-            releases: 0,
-        });
-        let mood = match self.rng.u8(..20) {
-            0 if self.chaos => Mood::Mute,
-            1 if self.chaos => Mood::Refuses(self.rng.u8(1..8)),
-            2 if self.chaos => Mood::TakenOver,
-            _ => Mood::Helpful,
-        };
-        self.broker.connect(mood);
-        self.protocol.connection_opened(self.now);
-    }
-
-    /// One round of the driver: what was read, what is due, what is to be written.
-    pub fn drive(&mut self) {
-        if self.connection.is_none() {
-            return;
-        }
-        let was_reading = self.reading;
-        let mut events = Vec::new();
-        let mut outcome = self.digest(&mut events);
-        if outcome.is_ok() {
-            self.protocol.pause_reading(!self.reading, self.now);
-            if let Some(connection) = &mut self.connection
-                && self.reading
-                && !was_reading
-            {
-                connection.received_at = self.now;
-            }
-            outcome = self.protocol.tick(self.now);
-        }
-        self.hand_over(events);
-        if let Err(fault) = outcome {
-            return self.failed(&fault);
-        }
-        let Some(connection) = &mut self.connection else { return };
-        self.protocol.poll(&mut connection.wire, self.now);
-        for sent in std::mem::take(&mut connection.wire.sent) {
-            self.check_sent(sent);
-        }
-        self.check_keepalive();
-    }
-
-    fn digest(&mut self, events: &mut Vec<Event>) -> Result<(), Fault> {
-        let mut messages = 0;
-        loop {
-            self.reading = self.waiting + messages < self.options.max_incoming_messages;
-            if !self.reading {
-                return Ok(());
-            }
-            let Some(connection) = &mut self.connection else { return Ok(()) };
-            let Some(packet) = codec::decode(&mut connection.input, 1 << 20).expect("the broker sends MQTT")
-            else {
-                return Ok(());
-            };
-            messages += usize::from(matches!(packet, Packet::Publish(..)));
-            self.expect(&packet);
-            self.protocol.handle(packet, self.now, events)?;
-        }
-    }
-
-    /// Notes what must follow from a packet of the broker, before the session sees it.
-    fn expect(&mut self, packet: &Packet) {
-        let report = self.options.report_published;
-        match packet {
-            Packet::ConnAck(present, 0) => {
-                let Some(connection) = &mut self.connection else { return };
-                connection.accepted = true;
-                connection.restored = self.subscriptions.clone().into_iter().collect();
-                connection.asks = self.subscriptions.keys().map(|filter| (filter.clone(), 1)).collect();
-                if !present {
-                    self.ledger.session_lost();
-                    self.incoming_ids.clear();
-                }
-            }
-            Packet::PubAck(id) => {
-                if let Some(Holder::Publish(number)) = self.ledger.ids.get(id).copied()
-                    && self.ledger.get(number).qos == QoS::AtLeastOnce
-                {
-                    self.ledger.ids.remove(id);
-                    self.ledger.settle(number, Outcome::Done, report);
-                }
-            }
-            Packet::PubRec(id) => {
-                if let Some(connection) = &mut self.connection {
-                    connection.releases += 1;
-                }
-                if let Some(Holder::Publish(number)) = self.ledger.ids.get(id).copied() {
-                    self.ledger.get(number).received = true;
-                }
-            }
-            Packet::PubComp(id) => {
-                if let Some(Holder::Publish(number)) = self.ledger.ids.get(id).copied()
-                    && self.ledger.get(number).qos == QoS::ExactlyOnce
-                    && self.ledger.get(number).received
-                {
-                    self.ledger.ids.remove(id);
-                    self.ledger.settle(number, Outcome::Done, report);
-                }
-            }
-            Packet::SubAck(id, _) | Packet::UnsubAck(id) => {
-                if self.ledger.ids.get(id) == Some(&Holder::Request) {
-                    self.ledger.ids.remove(id);
-                }
-            }
-            Packet::PingResp => {
-                if let Some(connection) = &mut self.connection {
-                    connection.ping_at = None;
-                    connection.ping_end = None;
-                }
-            }
-            Packet::Publish(message, Some(id)) => {
-                self.incoming_ids.insert(*id, number_of(message));
-            }
-            _ => {}
-        }
-    }
-
-    fn hand_over(&mut self, events: Vec<Event>) {
-        for event in events {
-            match &event {
-                Event::Message(message) => self.incoming_message(message),
-                Event::Published { mid } => {
-                    let due = self.ledger.reports.iter().position(|due| due == mid);
-                    let due = due.unwrap_or_else(|| panic!("message {mid} was reported, and not published"));
-                    self.ledger.reports.remove(due);
-                }
-                _ => {}
-            }
-            self.inbox.push_back(event);
-        }
-        assert!(self.ledger.reports.is_empty(), "published, and not reported: {:?}", self.ledger.reports);
-    }
-
-    /// Law: what comes in arrives in order, and at QoS 2 once.
-    fn incoming_message(&mut self, message: &Message) {
-        self.waiting += 1;
-        let number = usize::try_from(number_of(message)).expect("numbers are small");
-        let incoming = &mut self.incoming[number];
-        assert_eq!((incoming.qos, &incoming.topic), (message.qos, &message.topic));
-        incoming.seen += 1;
-        assert!(
-            incoming.seen == 1 || message.qos == QoS::AtLeastOnce,
-            "the broker's message {number} at {:?} came twice",
-            message.qos
-        );
-        if incoming.seen == 1 {
-            let newest = self.newest_incoming.entry((message.topic.clone(), message.qos)).or_default();
-            assert!(*newest <= number, "the broker's message {number} came after {newest}");
-            *newest = number;
-        }
-    }
-
-    fn failed(&mut self, fault: &Fault) {
-        let Some(connection) = &self.connection else { return };
-        match fault {
-            Fault::Refused(_) | Fault::NoConnAck => assert!(!connection.accepted),
-            Fault::Protocol(text) => panic!("the session finds fault with a good broker: {text}"),
-            // Law: never dead while reading is paused, or while something comes.
-            Fault::Silent(_) => {
-                let keepalive = Duration::from_secs(self.options.keepalive.into());
-                assert!(self.reading, "dead while reading is paused");
-                let tried = connection.ping_at.unwrap_or(connection.wrote_at);
-                assert!(self.now >= tried + keepalive / 2, "dead too soon after the ping, at {:?}", self.now);
-                assert!(self.now >= connection.received_at + keepalive / 2);
-            }
-        }
-        self.lose();
-    }
-
-    /// The connection is over, for the client and for the broker.
-    fn lose(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        self.broker.disconnect(connection.accepted);
-        self.protocol.connection_lost(connection.wire.taken);
-        self.ledger.connection_lost(connection.wire.taken);
-        assert!(!self.protocol.is_connected());
-    }
-
-    // ---- laws about what the client sends ------------------------------------------------------------
-
-    fn check_sent(&mut self, sent: Sent) {
-        let Some(connection) = &mut self.connection else { return };
-        connection.sent_at = self.now;
-        let packet = sent.packet;
-        assert!(!connection.said_goodbye, "{packet:?} after DISCONNECT");
-        if let Packet::Connect(_) = packet {
-            assert!(!connection.connect_sent && sent.begin == 0, "CONNECT is not the first packet");
-            connection.connect_sent = true;
-            return;
-        }
-        assert!(connection.accepted, "{packet:?} before CONNACK");
-        match packet {
-            Packet::Publish(message, id) => self.check_publish(&message, id, (sent.begin, sent.end)),
-            Packet::PubRel(id) => match self.ledger.ids.get(&id).copied() {
-                Some(Holder::Publish(number)) if self.ledger.get(number).received => {}
-                _ => {
-                    connection.releases = connection.releases.checked_sub(1).expect("an unasked PUBREL");
-                }
-            },
-            // Law: acknowledged after the hand-over.
-            Packet::PubAck(id) | Packet::PubRec(id) => {
-                let number = self.incoming_ids.get(&id).copied().expect("acknowledges what came");
-                let incoming = &self.incoming[usize::try_from(number).expect("numbers are small")];
-                assert!(
-                    incoming.seen > 0,
-                    "the broker's message {number} was acknowledged and not handed over"
-                );
-            }
-            Packet::PubComp(_) => {}
-            Packet::Subscribe(id, filters) => {
-                let taken = self.ledger.ids.insert(id, Holder::Request);
-                assert_eq!(taken, None, "the number {id} is in use");
-                for (filter, _) in filters {
-                    let asks = connection.asks.entry(filter.clone()).or_default();
-                    *asks = asks.checked_sub(1).unwrap_or_else(|| panic!("{filter} was asked for twice"));
-                }
-            }
-            Packet::Unsubscribe(id, _) => {
-                let taken = self.ledger.ids.insert(id, Holder::Request);
-                assert_eq!(taken, None, "the number {id} is in use");
-            }
-            Packet::PingReq => connection.ping_end = Some(sent.end),
-            Packet::Disconnect => {
-                assert!(self.closing && self.ledger.pending.is_empty(), "DISCONNECT, and messages are owed");
-                connection.said_goodbye = true;
-            }
-            other => panic!("the client sends {other:?}"),
-        }
-    }
-
-    fn check_publish(&mut self, message: &Message, id: Option<PacketId>, span: (u64, u64)) {
-        let number = number_of(message);
-        let accepted = self.ledger.get(number);
-        assert_eq!(
-            (&accepted.topic, accepted.qos, accepted.retain),
-            (&message.topic, message.qos, message.retain)
-        );
-        assert_eq!(accepted.size, message.size());
-        assert_eq!(accepted.expected, Outcome::Pending, "message {number} is sent though it is settled");
-        assert!(accepted.span.is_none(), "message {number} is sent twice on one connection");
-        assert_eq!(
-            message.dup, accepted.was_on_wire,
-            "message {number} has DUP {}, and was on the wire: {}",
-            message.dup, accepted.was_on_wire
-        );
-        accepted.span = Some(span);
-        let newest = self.ledger.newest.entry((message.topic.clone(), message.qos)).or_insert(number);
-        assert!(*newest <= number, "message {number} is sent after {newest}");
-        *newest = number;
-        match (message.qos, id) {
-            (QoS::AtMostOnce, None) => {}
-            (QoS::AtLeastOnce | QoS::ExactlyOnce, Some(id)) => {
-                let held = self.ledger.ids.insert(id, Holder::Publish(number));
-                assert!(
-                    held.is_none_or(|held| held == Holder::Publish(number)),
-                    "message {number} has the number {id} of {held:?}"
-                );
-                assert!(self.ledger.in_flight() <= self.options.max_inflight, "the window is exceeded");
-            }
-            other => panic!("a PUBLISH with {other:?}"),
-        }
-    }
-
-    /// Law: never silent, and never patient with silence, for longer than the keepalive allows. The world
-    /// gives the driver a turn at each of its deadlines, so this is exact.
-    fn check_keepalive(&self) {
-        let Some(connection) = &self.connection else { return };
-        let keepalive = Duration::from_secs(self.options.keepalive.into());
-        if keepalive.is_zero() || !self.protocol.is_connected() || connection.wire.buffer.len() >= self.batch
-        {
-            return;
-        }
-        assert!(self.now < connection.sent_at + keepalive, "nothing sent for a keepalive, and no ping");
-        if !self.reading {
-            return;
-        }
-        let silent = self.now.saturating_sub(connection.received_at);
-        assert!(
-            silent < keepalive || connection.ping_end.is_some(),
-            "nothing received for a keepalive, no ping"
-        );
-        let tried = connection.ping_at.unwrap_or(connection.wrote_at).max(connection.received_at);
-        assert!(self.now < tried + keepalive * 3 / 2, "not a word for {silent:?}, and still connected");
-    }
-
-    /// Law: memory is bounded.
-    fn check_bounds(&self) {
-        let outbox = self.protocol.outbox();
-        assert!(outbox.len() == self.ledger.pending.len(), "the outbox has lost count");
-        // A greeting has as much room again.
-        let times = 2;
-        assert!(outbox.len() <= self.options.max_queued_messages * times);
-        assert!(outbox.bytes() <= self.options.max_queued_bytes * times || outbox.len() == 1);
-        assert!(self.waiting <= self.options.max_incoming_messages);
-    }
-
     // ---- the network -----------------------------------------------------------------------------------
 
-    fn socket_takes_some(&mut self) {
+    pub fn socket_takes_some(&mut self) {
         let count = self.some();
         self.socket_takes(count);
     }
 
-    fn broker_gets_some(&mut self) {
+    pub fn broker_gets_some(&mut self) {
         let count = self.some();
         self.broker_gets(count);
     }
 
-    fn client_gets_some(&mut self) {
+    pub fn client_gets_some(&mut self) {
         let count = self.some();
         self.client_gets(count);
     }
 
-    fn socket_takes(&mut self, count: usize) {
+    pub fn socket_takes(&mut self, count: usize) {
         let Some(connection) = &mut self.connection else { return };
         let bytes = connection.wire.take(count);
         if bytes.is_empty() {
@@ -628,24 +385,30 @@ impl World {
         self.ledger.check_completions(false);
     }
 
-    fn broker_gets(&mut self, count: usize) {
+    pub fn broker_gets(&mut self, count: usize) {
         let Some(connection) = &mut self.connection else { return };
         let count = count.min(connection.to_broker.len());
         let bytes = connection.to_broker.split_to(count);
         self.broker.receive(&bytes);
     }
 
-    fn broker_speaks(&mut self) {
+    pub fn broker_speaks(&mut self) {
         let (packet, hangs_up) = self.broker.speak(&mut self.rng, self.chaos);
-        if let (Some(packet), Some(connection)) = (packet, &mut self.connection) {
-            codec::encode(&packet, &mut connection.to_client).expect("the broker's packets can be encoded");
+        if let Some(packet) = packet {
+            self.client_is_told(&packet);
         }
         if hangs_up {
             self.cut();
         }
     }
 
-    fn client_gets(&mut self, count: usize) {
+    fn client_is_told(&mut self, packet: &Packet) {
+        if let Some(connection) = &mut self.connection {
+            codec::encode(packet, &mut connection.to_client).expect("the broker's packets can be encoded");
+        }
+    }
+
+    pub fn client_gets(&mut self, count: usize) {
         let Some(connection) = &mut self.connection else { return };
         if self.reading {
             let count = count.min(connection.to_client.len());
@@ -658,7 +421,7 @@ impl World {
         }
     }
 
-    fn broker_publishes(&mut self) {
+    pub fn broker_publishes(&mut self) {
         let number = self.incoming.len() as u64;
         let topic = format!("i/{}", self.rng.u8(..3));
         let qos = QOS[self.rng.usize(..3)];
@@ -668,7 +431,7 @@ impl World {
         }
     }
 
-    fn babble(&mut self) {
+    pub fn babble(&mut self) {
         // An acknowledgement of the wrong kind, or of nothing: never a false one of something.
         let held: Vec<_> = self.ledger.ids.iter().map(|(id, holder)| (*id, *holder)).collect();
         let never_used = self.rng.u16(60_000..);
@@ -681,6 +444,10 @@ impl World {
             Some(Holder::Request) | None => None,
         };
         let packet = match self.rng.u8(..5) {
+            // Before its PUBREC a PUBCOMP is of the wrong kind, too.
+            2 if qos == Some(QoS::ExactlyOnce) && !self.broker.has_received(id) => {
+                return self.client_is_told(&Packet::PubComp(id));
+            }
             0 if qos != Some(QoS::AtLeastOnce) => Packet::PubAck(id),
             1 if qos != Some(QoS::ExactlyOnce) => Packet::PubRec(id),
             2 if qos != Some(QoS::ExactlyOnce) => Packet::PubComp(id),
@@ -692,7 +459,7 @@ impl World {
     }
 
     /// The connection breaks, or the broker.
-    fn accident(&mut self) {
+    pub fn accident(&mut self) {
         if self.rng.u8(..3) > 0 {
             self.cut();
         }
@@ -700,10 +467,18 @@ impl World {
             self.cut();
             self.broker.forget();
         }
+        if self.rng.u8(..8) == 0 {
+            self.cut();
+            // It stays away for long, and the service goes on: with states of which the newest counts, mostly.
+            for _ in 0..300 {
+                let (qos, retain) = if self.rng.u8(..50) == 0 { (QOS[1], false) } else { (QOS[0], true) };
+                self.publish_at(qos, retain);
+            }
+        }
     }
 
     /// The connection breaks somewhere: at any byte, in either direction.
-    fn cut(&mut self) {
+    pub fn cut(&mut self) {
         if self.rng.bool() {
             self.broker_gets_some();
         }
@@ -759,7 +534,7 @@ impl World {
         self.check_everything();
     }
 
-    fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         self.protocol.is_connected()
             && self.protocol.outbox().is_empty()
             && self.broker.is_idle()
@@ -770,56 +545,6 @@ impl World {
                     && c.to_client.is_empty()
                     && c.input.is_empty()
             })
-    }
-
-    fn check_everything(&mut self) {
-        self.ledger.check_completions(true);
-        self.check_outgoing();
-        for (number, incoming) in self.incoming.iter().enumerate() {
-            let forgotten = self.broker.forgotten.contains(&(number as u64));
-            assert!(
-                incoming.seen > 0 || forgotten || incoming.qos == QoS::AtMostOnce,
-                "the broker's message {number} at {:?} was lost",
-                incoming.qos
-            );
-        }
-        let wanted: Vec<_> = self.subscriptions.clone().into_iter().collect();
-        assert_eq!(self.broker.subscriptions(), wanted, "the broker's subscriptions are not the service's");
-        if let Some(connection) = &self.connection {
-            assert_eq!(connection.asks.values().sum::<usize>(), 0, "a subscription was not asked for");
-        }
-    }
-
-    /// Laws: nothing is lost at QoS 1 and 2, nor at QoS 0 without a cut; order; exactly once.
-    fn check_outgoing(&mut self) {
-        let mut seen: HashMap<u64, HashSet<u64>> = HashMap::new();
-        let mut newest: HashMap<(String, QoS), u64> = HashMap::new();
-        for delivery in &self.broker.delivered {
-            let number = delivery.number;
-            let message = &self.ledger.accepted[usize::try_from(number).expect("numbers are small")];
-            let epochs = seen.entry(number).or_default();
-            if epochs.is_empty() {
-                let newest = newest.entry((message.topic.clone(), message.qos)).or_insert(number);
-                assert!(*newest <= number, "message {number} arrived after {newest}");
-                *newest = number;
-            }
-            assert!(
-                message.qos != QoS::AtMostOnce || epochs.is_empty(),
-                "message {number} at QoS 0 came twice"
-            );
-            assert!(
-                epochs.insert(delivery.epoch) || message.qos == QoS::AtLeastOnce,
-                "message {number} at QoS 2 came twice in one session"
-            );
-        }
-        for (number, message) in self.ledger.accepted.iter().enumerate() {
-            let excused = message.given_up || message.may_be_lost;
-            assert!(
-                seen.contains_key(&(number as u64)) || excused,
-                "message {number} at {:?} was lost",
-                message.qos
-            );
-        }
     }
 
     /// The service ends: what is owed is sent, then DISCONNECT, and nothing after it.
