@@ -29,7 +29,9 @@ SECRET = "Xk7-hunter2"
 def call(tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     """Runs `python -m miqro` in a folder with the given files; gives status, output and errors."""
 
-    def call(*arguments: str, environment: dict[str, str] | None = None, **files: str) -> tuple[int, str, str]:
+    def call(
+        *arguments: str, environment: dict[str, str] | None = None, **files: str
+    ) -> tuple[int, str, str]:
         for name, content in files.items():
             (tmp_path / name.replace("_", ".")).write_text(content)
         done = subprocess.run(
