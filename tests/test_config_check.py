@@ -29,7 +29,9 @@ SECRET = "Xk7-hunter2"
 def call(tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     """Runs `python -m miqro` in a folder with the given files; gives status, output and errors."""
 
-    def call(*arguments: str, environment: dict[str, str] | None = None, **files: str) -> tuple[int, str, str]:
+    def call(
+        *arguments: str, environment: dict[str, str] | None = None, **files: str
+    ) -> tuple[int, str, str]:
         for name, content in files.items():
             (tmp_path / name.replace("_", ".")).write_text(content)
         done = subprocess.run(
@@ -95,10 +97,9 @@ def test_check_says_what_would_be_used_and_hides_secrets(call: Callable[..., Any
         other_yml="""\
 broker: {host: !secret host, port: !env MIQRO_PORT, keepalive: !env MIQRO_NONE 30}
 auth: {username: me, password_file: pass}
-tls: {certfile: c.pem, keyfile_password: %s}
+tls: {certfile: c.pem, keyfile_password: Xk7-hunter2}
 services: {echo: {token: !secret token}, lamp: {data_topic: light/}}
-"""
-        % SECRET,
+""",
         secrets_yaml=f"host: {SECRET}.example\ntoken: {SECRET}\n",
     )
     assert (status, errors) == (0, "")
@@ -182,7 +183,7 @@ GOOD = [
     "broker: {protocol: 3.1.1, reconnect_delay_min: 0.1, reconnect_delay_max: 86400, max_queued_bytes: 1}",
     "broker: {port: None, clean_session: None, transport: None, protocol: null}",
     "auth: {username: x, password: 'None'}",
-    "auth: {username: x, password_file: /run/x}",
+    f"auth: {{username: x, password_file: {__file__}}}",
     "tls: {ciphers: None, cert_reqs: CERT_NONE, tls_version: PROTOCOL_TLSv1_2, certfile: x, keyfile: y}",
     "log_level: warning",
     "log_level: 15",

@@ -175,18 +175,13 @@ class Service(Publisher):
                         self._drain_incoming()
             finally:
                 signals.leaving()
-<<<<<<< HEAD
-                dispatcher.thread = None
-                if self.STATE_AUTOSAVE is not None:
-                    _state.save_at_the_end(self)
-                _connection.farewell(self)
-=======
                 dispatcher.leaving = True
                 try:
+                    if self.STATE_AUTOSAVE is not None:
+                        _state.save_at_the_end(self)
                     _connection.farewell(self)
                 finally:
                     dispatcher.left()
->>>>>>> main
 
     def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
