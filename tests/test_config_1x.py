@@ -100,11 +100,14 @@ def mappings() -> list[Any]:
         try:
             value = yaml.load(text, yaml.FullLoader)  # noqa: S506 - as 1.x reads it
             pickle.dumps(value)
-            repr(value)
             dumped = yaml.dump(value)
+            # Some things 1.x writes, but cannot read itself, such as a complex not-a-number.
+            again = yaml.load(dumped, yaml.FullLoader)  # noqa: S506
         except Exception:  # noqa: S112 - what PyYAML refuses, 1.x has never saved
             continue
-        if isinstance(value, dict) and value and "python/name" not in dumped:
+        # C57 refuses these on purpose.
+        refused = "!!python/name:" in dumped or "!!python/module:" in dumped
+        if isinstance(value, dict) and value and same(again, value) and not refused:
             found.append(value)
     return found
 
@@ -118,12 +121,13 @@ def test_states_go_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for folder, value in zip(folders, values, strict=True):
         monkeypatch.setattr(State, "DATA_ROOT", folder)
         state = State(Owner())
-        assert same(dict(state), value)
-        state["added"] = "here"
+        # Not `dict(state)`: some hold themselves, and a copy would not.
+        assert same(state._data, value)
+        state["added"] = value["added"] = "here"
         state.save()
     back = original(*[("load", (str(folder),)) for folder in folders])
     for loaded, value in zip(back, values, strict=True):
-        assert same(loaded, {**value, "added": "here"})
+        assert same(loaded, value)
 
 
 def test_configurations_of_1_x_are_read_as_1_x_reads_them(tmp_path: Path) -> None:
