@@ -97,9 +97,15 @@ def test_check_says_what_would_be_used_and_hides_secrets(call: Callable[..., Any
         other_yml="""\
 broker: {host: !secret host, port: !env MIQRO_PORT, keepalive: !env MIQRO_NONE 30}
 auth: {username: me, password_file: pass}
+<<<<<<< HEAD
 tls: {certfile: c.pem, keyfile_password: SECRET}
 services: {echo: {token: !secret token}, lamp: {data_topic: light/}}
 """.replace("SECRET", SECRET),
+=======
+tls: {certfile: c.pem, keyfile_password: Xk7-hunter2}
+services: {echo: {token: !secret token}, lamp: {data_topic: light/}}
+""",
+>>>>>>> conf
         secrets_yaml=f"host: {SECRET}.example\ntoken: {SECRET}\n",
     )
     assert (status, errors) == (0, "")
@@ -183,7 +189,7 @@ GOOD = [
     "broker: {protocol: 3.1.1, reconnect_delay_min: 0.1, reconnect_delay_max: 86400, max_queued_bytes: 1}",
     "broker: {port: None, clean_session: None, transport: None, protocol: null}",
     "auth: {username: x, password: 'None'}",
-    "auth: {username: x, password_file: /run/x}",
+    f"auth: {{username: x, password_file: {__file__}}}",
     "tls: {ciphers: None, cert_reqs: CERT_NONE, tls_version: PROTOCOL_TLSv1_2, certfile: x, keyfile: y}",
     "log_level: warning",
     "log_level: 15",
