@@ -57,7 +57,8 @@ def test_a_service_waits_for_a_broker_that_comes_later(
         assert str(broker.port) in said
         assert "nothing listens" in said
         script.wait_out("^tick 10$")
-        assert len(warnings_of(script, str(broker.port))) == 1, "the same trouble is told once"
+        told = warnings_of(script, str(broker.port))
+        assert len(told) == 1, f"the same trouble is told once: {told}"
         with broker, Observer(broker.port) as observer:
             observer.wait_for(ONLINE, "1")
             observer.wait_count("service/worker/tick", 12)
@@ -155,7 +156,7 @@ def test_nothing_is_lost_when_the_broker_is_restarted_under_load(
     write_config(broker.port, broker=QUICK)
     with (
         Observer(broker.port, "service/worker/#", durable=True) as observer,
-        start(tmp_path, TICK="0.005") as script,
+        start(tmp_path, TICK="0.02") as script,
     ):
         observer.wait_count("service/worker/tick", 100)
         for round_ in range(3):

@@ -126,12 +126,11 @@ def test_blocking_for_five_seconds_costs_neither_connection_nor_messages(
     with Proxy(broker.port) as proxy, worker(through=proxy, broker_section="keepalive: 2") as script:
         observer.publish("service/worker/sleep", "5")
         observer.wait_for("service/worker/sleeping")
-        for number in range(100):
-            observer.publish("service/worker/echo", str(number))
-        assert not observer.on("service/worker/slept")
-        observer.wait_for("service/worker/slept")
+        observer.publish_many([("service/worker/echo", str(number).encode()) for number in range(100)])
         observer.wait_count("service/worker/echo_response", 100)
         assert observer.payloads("service/worker/echo_response") == [str(number) for number in range(100)]
+        topics = [message.topic for message in observer.received.all()]
+        assert topics.index("service/worker/slept") < topics.index("service/worker/echo_response")
         assert proxy.connections == 1
         end(script)
     assert observer.payloads(ONLINE)[0] == "1"

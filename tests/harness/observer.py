@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-TIMEOUT = 10.0
+# Far more than anything takes, also on a machine that is busy with other things.
+TIMEOUT = 30.0
 _numbers = itertools.count(1)
 
 

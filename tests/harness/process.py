@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-TIMEOUT = 20.0
+# Far more than anything takes, also on a machine that is busy with other things.
+TIMEOUT = 30.0
 
 
 class Result(NamedTuple):
