@@ -20,6 +20,8 @@ export VIRTUAL_ENV := $(VENV)
 # The extension as the tests and the demo use it: optimised (a debug build warns on import), but quick to build.
 PROFILE ?= ci
 PYTEST_ARGS ?=
+# Most tests wait for something to happen most of their time, so more of them than processors run at once.
+WORKERS ?= 4
 
 # What `make test` does, in this order: what fails quickly comes first.
 CHECKS := fmt-check lint test-rust build stubs-check types test-py
@@ -71,8 +73,8 @@ lint-python: setup
 test-rust: toolchain ## Test the engine, without Python
 	cargo test --locked
 
-test-py: build broker compat-venv ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-py: build broker compat-venv ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part, WORKERS=0 for one at a time)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
 
 compat-venv: $(COMPAT_STAMP) ## Make .cache/compat/venv with miqro 1.3.0, to compare with
 
@@ -103,6 +105,20 @@ lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
 		requirements-dev.in --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
 		tests/compat/requirements.in --output-file tests/compat/requirements.txt
+<<<<<<< HEAD
+=======
+
+.PHONY: schema soak
+
+schema: build ## Write docs/miqro.schema.json anew from the structures that read the configuration
+	@$(BIN)/python -m miqro schema > docs/miqro.schema.json
+
+# Address space is limited too: what takes memory without end ends here.
+soak: toolchain ## Give a million random texts to everything that reads YAML (SOAK_SEED for other ones)
+	cargo test --locked --test core --no-run
+	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
+		cargo test --locked --test core fuzz:: -- --nocapture
+>>>>>>> conf
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so

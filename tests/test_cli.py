@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,11 @@ def service_class(**attributes: Any) -> Any:
 
 @pytest.fixture
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a directory that stands for that of the system's units."""
+    """Return a directory that stands for that of the system's units, for a program started from a file."""
+    # Whatever runs the tests, in one process or in several, is no such program.
+    program = types.ModuleType("__main__")
+    program.__file__ = str(tmp_path / "service.py")
+    monkeypatch.setitem(sys.modules, "__main__", program)
     monkeypatch.setattr(install, "SYSTEM_UNITS", tmp_path / "units")
     monkeypatch.setattr(install, "_systemctl", lambda options, *arguments: True)
     return tmp_path / "units"

@@ -106,6 +106,8 @@ def test_a_frozen_network_is_noticed(
             wait_until(lambda: service.disconnect_count, 20, "the service notices")
             proxy.resume()
             info.wait_for_publish(SOON)
+            # The broker has it; the observer has it a moment later.
+            observer.barrier()
             assert observer.payloads(f"{PREFIX}x") == ["through"]
     assert lines(caplog, "has not answered")
 

@@ -199,7 +199,6 @@ def test_shared_and_recursive_objects_become_anchors() -> None:
         {"b", "a"},
         {"a", 1, None},
     ],
-    ids=str,
 )
 def test_keys_are_sorted_as_python_sorts_them_or_not_at_all(value: Any) -> None:
     """C56: what cannot be compared stays in its order, as with `yaml.dump`."""

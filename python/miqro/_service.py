@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import get_ident
 from time import monotonic
 
-from . import _connection, mqtt
+from . import _connection, _state, mqtt
 from ._decorators import collect
 from ._dispatch import Dispatcher
 from ._handlers import target
@@ -55,6 +55,9 @@ class Service(Publisher):
     #: Seconds between two heartbeats on the will topic.
     MQTT_ONLINE_UPDATE_INTERVAL: float = 180
     USE_STATE_FILE: bool = False
+    #: Seconds between two looks at the state, which is saved when it has changed, and at the end of `run()`.
+    #: `None`: it is saved when `save()` is called.
+    STATE_AUTOSAVE: float | None = None
     SUBSCRIBE_QOS: int = 1
     CLEAN_SESSION: bool = True
     #: Messages that wait for the service; beyond that the broker has to.
@@ -172,8 +175,15 @@ class Service(Publisher):
                         self._drain_incoming()
             finally:
                 signals.leaving()
+<<<<<<< HEAD
+                if self.STATE_AUTOSAVE is not None:
+                    _state.save_at_the_end(self)
+=======
+>>>>>>> conf
                 dispatcher.leaving = True
                 try:
+                    if self.STATE_AUTOSAVE is not None:
+                        _state.save_at_the_end(self)
                     _connection.farewell(self)
                 finally:
                     dispatcher.left()
@@ -279,6 +289,8 @@ class Service(Publisher):
         self.add_loop(Loop(self._update_online_status, heartbeat))
         for fn, interval in self.PREPARED_LOOPS:
             self.add_loop(Loop(fn, interval))
+        if self.STATE_AUTOSAVE is not None:
+            _state.autosave(self)
 
     def _miqro_due_in(self) -> float | None:
         """Seconds until the next loop is due, or the announcement to Home Assistant."""
