@@ -105,8 +105,6 @@ lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
 		requirements-dev.in --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
 		tests/compat/requirements.in --output-file tests/compat/requirements.txt
-<<<<<<< HEAD
-=======
 
 .PHONY: schema soak
 
@@ -118,7 +116,6 @@ soak: toolchain ## Give a million random texts to everything that reads YAML (SO
 	cargo test --locked --test core --no-run
 	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
 		cargo test --locked --test core fuzz:: -- --nocapture
->>>>>>> conf
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so

@@ -175,11 +175,6 @@ class Service(Publisher):
                         self._drain_incoming()
             finally:
                 signals.leaving()
-<<<<<<< HEAD
-                if self.STATE_AUTOSAVE is not None:
-                    _state.save_at_the_end(self)
-=======
->>>>>>> conf
                 dispatcher.leaving = True
                 try:
                     if self.STATE_AUTOSAVE is not None:
