@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+#: An interpreter with another installation of ours may be named: of a wheel that was installed over 1.3.0, say.
+OURS = Path(os.environ.get("MIQRO_COMPAT_PYTHON") or sys.executable)
 ROOT = Path(__file__).resolve().parents[2]
 ORIGINAL = ROOT / ".cache" / "compat" / "venv" / "bin" / "python"
 REPORT = ROOT / ".cache" / "compat" / "report.md"
@@ -44,7 +47,7 @@ def _version(side: Side) -> str:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Both implementations, one broker, and the third client."""
     assert ORIGINAL.exists(), "miqro 1.3.0 is not there to compare with: run `make compat-venv`"
-    original, ours = Side("original", ORIGINAL), Side("ours", Path(sys.executable))
+    original, ours = Side("original", ORIGINAL), Side("ours", OURS)
     assert _version(original) == "1.3.0 True\n"
     assert _version(ours).endswith(" False\n")
     with (
