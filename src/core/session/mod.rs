@@ -272,8 +272,7 @@ impl Session {
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
         let message = Message { topic, payload, qos, retain, dup: false };
-        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
-        let urgency = speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency);
+        let urgency = self.urgency();
         let mut receipt = self.shared.protocol().publish(message, urgency)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
@@ -291,7 +290,7 @@ impl Session {
     pub fn wait_for_room(&self, size: usize, timeout: Duration) -> bool {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
-        if protocol.has_to_wait(size) {
+        if protocol.has_to_wait(size, self.urgency()) {
             drop(self.shared.await_progress(protocol, timeout));
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
@@ -321,6 +320,12 @@ impl Session {
 
     fn speaker(&self) -> MutexGuard<'_, Option<(ThreadId, Urgency)>> {
         self.shared.speaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the messages of this thread stand among the others.
+    fn urgency(&self) -> Urgency {
+        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
+        speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency)
     }
 
     /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use miqro::core::session::completion::Outcome;
 use miqro::core::session::message::{Message, QoS};
+use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::{Packet, PacketId};
 use miqro::core::session::protocol::Refusal;
 
@@ -243,7 +244,7 @@ impl World {
     }
 
     /// Law: a message is refused only for want of room, and while offline QoS 0 messages are no hindrance.
-    pub fn check_refusal(&self, refusal: Refusal, size: usize) {
+    pub fn check_refusal(&self, refusal: Refusal, size: usize, urgency: Urgency) {
         let connected = self.protocol.is_connected();
         let kept: Vec<_> = self
             .ledger
@@ -256,7 +257,10 @@ impl World {
             || !kept.is_empty() && bytes + size > self.options.max_queued_bytes;
         match refusal {
             Refusal::Closed => assert!(self.closing),
-            Refusal::FullWhileConnected => assert!(connected && full),
+            // And who is told to wait for room has something to wait for.
+            Refusal::FullWhileConnected => {
+                assert!(connected && full && self.protocol.has_to_wait(size, urgency));
+            }
             Refusal::FullWhileOffline => assert!(!connected && full),
         }
     }

@@ -282,7 +282,7 @@ impl World {
                 self.tally.refused += 1;
                 assert_eq!(count, self.protocol.outbox().len(), "a refused publish changed the outbox");
                 assert_eq!(bytes, self.protocol.outbox().bytes(), "a refused publish changed the outbox");
-                self.check_refusal(refusal, size);
+                self.check_refusal(refusal, size, urgency);
             }
         }
     }
@@ -323,10 +323,12 @@ impl World {
                     if self.chaos && self.rng.u8(..5) == 0 {
                         continue; // It is busy; the session goes on without the greeting after a time.
                     }
+                    let holds = self.options.greeting_timeout > 0.0;
+                    let urgency = if holds { Urgency::Greeting } else { Urgency::Ordinary };
                     for _ in 0..self.rng.usize(..10) {
+                        let topic = format!("t/{}", self.rng.u8(..2));
                         let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
-                        let topic = format!("t/{}", self.rng.u8(..4));
-                        self.say(topic, qos, retain, Urgency::Greeting);
+                        self.say(topic, qos, retain, urgency);
                     }
                     if self.rng.bool() {
                         let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
@@ -552,6 +554,7 @@ impl World {
         for _ in 0..self.rng.usize(..20) {
             self.publish();
         }
+        self.say("online".into(), QoS::AtMostOnce, true, Urgency::Farewell);
         self.closing = true;
         self.protocol.close();
         for turn in 0.. {
