@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: As both implementations set up the root logger.
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}  (\S+)  ([A-Z]+) \t(.*)$")
+_STATISTICS = re.compile(r" Loop\(\w+\) (?:not called|called|takes longer)")
 _COMPARED_LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -31,12 +32,10 @@ class Record(NamedTuple):
 def observe(run: Run) -> list[str]:
     """Give the lines of a finished run, in a fixed order of kinds."""
     scenario = run._scenario
-    lines = wire_lines(
-        run.messages(), run.topic(scenario.online), in_order=scenario.in_order, every=scenario.heartbeats
-    )
+    lines = wire_lines(run.messages(), run.topic(scenario.online), in_order=scenario.in_order)
     lines += session_lines(run.events())
     for result, side in run.ended:
-        lines += process_lines(result, original=side is run.stage.original)
+        lines += process_lines(result, original=side is run.stage.original, statistics=scenario.statistics)
     return [neutral(line, run) for line in lines]
 
 
@@ -49,16 +48,16 @@ def neutral(line: str, run: Run) -> str:
     return re.sub(r"(?<=-debug-)\d+", "<pid>", re.sub(r" at 0x[0-9a-f]+", "", line))
 
 
-def wire_lines(messages: Iterable[Message], online: str, *, in_order: bool, every: bool) -> list[str]:
+def wire_lines(messages: Iterable[Message], online: str, *, in_order: bool) -> list[str]:
     """Give the messages, of each topic in order, or all in order.
 
-    A repetition of the last payload on the topic `online` is left out unless `every`: 1.x publishes one more at its
-    start if the socket happens to be open by then, and heartbeats are a matter of time.
+    A repetition of the last payload on the topic `online` is left out: 1.x publishes one more at its start if the
+    socket happens to be open by then, and heartbeats are a matter of time.
     """
     kept: list[Message] = []
     last_online: Message | None = None
     for message in messages:
-        if message.topic == online and not every:
+        if message.topic == online:
             if message == last_online:
                 continue
             last_online = message
@@ -91,7 +90,7 @@ def session_lines(events: Iterable[Session]) -> list[str]:
     return lines + sorted(subscriptions)
 
 
-def process_lines(result: Result, *, original: bool) -> list[str]:
+def process_lines(result: Result, *, original: bool, statistics: bool) -> list[str]:
     """Give what a process printed, in order; what it logged, sorted: 1.x has two threads; how it ended."""
     lines = [f"out {line}" for line in result.out.splitlines()]
     records, crashes = parse_log(result.err.splitlines())
@@ -108,13 +107,11 @@ def process_lines(result: Result, *, original: bool) -> list[str]:
         if record.level in _COMPARED_LEVELS
         for meaning in meanings(record)
     ]
-    # A filter that two handlers have is subscribed to once: see the `session` lines. How often the statistics of
-    # the loops are logged is a matter of time.
-    once = {
-        line
-        for line in logged
-        if re.search(r" subscribing to | Loop\(\w+\) (?:not called|called|takes)", line)
-    }
+    if not statistics:
+        logged = [line for line in logged if not _STATISTICS.search(line)]
+    # A filter that two handlers have is subscribed to once: see the `session` lines. How often the statistics are
+    # logged is a matter of time.
+    once = {line for line in logged if " subscribing to " in line or _STATISTICS.search(line)}
     lines += sorted([line for line in logged if line not in once] + list(once)) + crashes
     lines.append(f"exit {result.returncode}")
     return lines

@@ -33,7 +33,7 @@ class Scenario(NamedTuple):
     prefix: str
     online: str
     in_order: bool
-    heartbeats: bool
+    statistics: bool
     differs: Mapping[str, tuple[str, ...]]
     drive: Driver
 
@@ -45,7 +45,7 @@ def scenario(
     prefix: str | None = None,
     online: str = "online",
     in_order: bool = False,
-    heartbeats: bool = False,
+    statistics: bool = False,
     differs: Mapping[str, str] | None = None,
 ) -> Callable[[Driver], Driver]:
     """Register a scenario; the name of the function is its name, its docstring the sentence it shows.
@@ -56,7 +56,7 @@ def scenario(
         prefix: The service's prefix, if it is not `service/<SERVICE_NAME>/`.
         online: The end of its will topic, below the prefix.
         in_order: Compare the order of messages over all topics, not only within each.
-        heartbeats: Count the repetitions of `online`, which are otherwise a matter of time.
+        statistics: Compare those of the loops too. Otherwise the first are a race with the end of a short scenario.
         differs: The lines of each named difference.
     """
     file, _, class_name = service.partition(".")
@@ -86,7 +86,7 @@ def scenario(
             f"service/{name}/" if prefix is None else prefix,
             online,
             in_order,
-            heartbeats,
+            statistics,
             {key: _lines(text) for key, text in (differs or {}).items()},
             drive,
         )

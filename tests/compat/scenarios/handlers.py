@@ -237,7 +237,7 @@ def a_handler_can_be_called_like_a_method(run: Run) -> None:
 @scenario("handlers.Derived", "C10")
 def a_subclass_inherits_handlers_and_loops(run: Run) -> None:
     """Handlers and loops of the base class, and its own."""
-    run.start()
+    run.start().wait_err("common loop$")
     run.send("common", "1")
     run.expect("common_done", "1")
     run.send("own", "2")

@@ -81,7 +81,7 @@ def loops_can_be_stepped_and_asked(run: Run) -> None:
     run.expect("done")
 
 
-@scenario("loops.SlowLoop", "C52")
+@scenario("loops.SlowLoop", "C52", statistics=True)
 def an_overloaded_loop_is_a_warning(run: Run) -> None:
     """The statistics say that a loop takes longer than its interval."""
     run.start()

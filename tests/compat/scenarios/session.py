@@ -177,7 +177,7 @@ def credentials_are_sent(run: Run) -> None:
     run.expect("pong", "1")
 
 
-@scenario("session.Heartbeat", "C40 C52", in_order=True)
+@scenario("session.Heartbeat", "C40 C52", in_order=True, statistics=True)
 def the_heartbeat_repeats_online(run: Run) -> None:
     """`1` again, retained, every `MQTT_ONLINE_UPDATE_INTERVAL`."""
     run.start()
@@ -185,7 +185,7 @@ def the_heartbeat_repeats_online(run: Run) -> None:
     run.expect("online", "1")
 
 
-@scenario("session.OwnHeartbeat", "C5 C52")
+@scenario("session.OwnHeartbeat", "C5 C52", statistics=True)
 def the_heartbeat_may_be_overridden(run: Run) -> None:
     """`_update_online_status(_)` is called for each."""
     run.start()

@@ -85,7 +85,6 @@ def a_missing_section_is_a_warning(run: Run) -> None:
             + session c_nullsection connect p2, c1, k60
             + session c_nullsection will r1, q0
             + session c_nullsection subscribe service/c_nullsection/enabled q1
-            + log INFO main Loop(_update_online_status) not called
             + log INFO main connected
             + log INFO main started
             + log INFO main subscribing to service/c_nullsection/enabled
@@ -180,7 +179,6 @@ def a_path_that_does_not_exist_is_passed_over(run: Run) -> None:
     differs={
         "log-level-in-the-file": """
             - out DEBUG
-            - log INFO main Loop(_update_online_status) not called
             - log INFO main connected
             - log INFO main started
             - log INFO main subscribing to service/c_level/enabled
