@@ -97,9 +97,9 @@ def test_check_says_what_would_be_used_and_hides_secrets(call: Callable[..., Any
         other_yml="""\
 broker: {host: !secret host, port: !env MIQRO_PORT, keepalive: !env MIQRO_NONE 30}
 auth: {username: me, password_file: pass}
-tls: {certfile: c.pem, keyfile_password: Xk7-hunter2}
+tls: {certfile: c.pem, keyfile_password: SECRET}
 services: {echo: {token: !secret token}, lamp: {data_topic: light/}}
-""",
+""".replace("SECRET", SECRET),
         secrets_yaml=f"host: {SECRET}.example\ntoken: {SECRET}\n",
     )
     assert (status, errors) == (0, "")
