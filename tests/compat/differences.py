@@ -175,6 +175,7 @@ difference(
     "clean-end",
     "A service that is stopped, by `stop`, SIGTERM or Ctrl-C, publishes `online` 0 and disconnects; 1.x just went.",
 )
+difference("no-tls-yet", "This version cannot do TLS, and refuses to start rather than to send in the clear.")
 difference(
     "debug-client-id", "A debug run has a client id of its own: with that of production it kicked it off."
 )

@@ -20,7 +20,7 @@ def write_report(outcomes: Iterable[Outcome], path: Path) -> None:
     everywhere = {rule.name for rule in RULES}
     rows, details = [], []
     for outcome in sorted(outcomes, key=lambda outcome: outcome.scenario.name):
-        named = sorted(outcome.shown - everywhere)
+        named = sorted((outcome.shown - everywhere) | set(outcome.scenario.differs))
         verdict = "FAILED" if outcome.unnamed or outcome.vanished else ", ".join(named) or "the same"
         scenario = outcome.scenario
         rows.append(

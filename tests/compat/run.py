@@ -138,6 +138,14 @@ class Run:
         self.wait_online(start)
         return script
 
+    def wait_started_or_ended(self) -> None:
+        """Wait until the service was made, which is before it connects, or the process has ended."""
+        wait_until(
+            lambda: re.search(r"\tstarted$", self._stderr(), re.MULTILINE) or self._ended(),
+            TIMEOUT,
+            f"{self.name} starts; its log:\n{self._stderr()}",
+        )
+
     def wait_online(self, start: int, *, or_end: bool = False) -> None:
         """Wait for the subscription that both make last, from event `start` on, and for `online`.
 

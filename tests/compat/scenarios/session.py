@@ -177,6 +177,25 @@ def credentials_are_sent(run: Run) -> None:
     run.expect("pong", "1")
 
 
+@scenario(
+    "session.Encrypted",
+    "C42",
+    differs={
+        "no-tls-yet": """
+            - log INFO main started
+            + crash of the process: ConfigError
+            - exit -9
+            + exit 1
+        """,
+    },
+)
+def tls_never_becomes_plain(run: Run) -> None:
+    """With a section `tls` nothing goes out unencrypted. Neither can connect here: the broker has no TLS."""
+    run.configure("tls: {}\n")
+    run.launch()
+    run.wait_started_or_ended()
+
+
 @scenario("session.Heartbeat", "C40 C52", in_order=True, statistics=True)
 def the_heartbeat_repeats_online(run: Run) -> None:
     """`1` again, retained, every `MQTT_ONLINE_UPDATE_INTERVAL`."""

@@ -109,6 +109,12 @@ class Login(miqro.Service):
         self.publish("pong", payload)
 
 
+class Encrypted(miqro.Service):
+    """Is told to use TLS, where the broker has none."""
+
+    SERVICE_NAME = "s_encrypted"
+
+
 class Heartbeat(miqro.Service):
     SERVICE_NAME = "s_beats"
     MQTT_ONLINE_UPDATE_INTERVAL = 1
