@@ -478,3 +478,10 @@ def test_a_thousand_keys_are_saved_and_loaded(root: Path) -> None:
     state.save()
     assert dict(State(Owner())) == dict(state)
     assert (root / "echo.yaml").read_text() == yaml.dump(dict(state))
+
+
+def test_a_relative_folder_of_one_level_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C56: `DATA_ROOT = Path("data")`: the folder above it is the working directory, which has no name."""
+    monkeypatch.chdir(tmp_path)
+    _native.StateFile("data/lamp.yaml").make_folder()
+    assert (tmp_path / "data").is_dir()

@@ -51,7 +51,7 @@ impl StateFile {
             return Ok(());
         }
         fs::create_dir_all(folder)?;
-        sync_folder(folder.parent().unwrap_or(folder))
+        sync_folder(self::folder(folder))
     }
 
     /// Reads the file, at most `limit` bytes and one more, which tells that there is more; `None` where there is no file.
