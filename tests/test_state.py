@@ -22,6 +22,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from miqro import _native
 from miqro._state import State
 
 if TYPE_CHECKING:
