@@ -66,7 +66,8 @@ def configuration() -> str:
 
 def data() -> dict[str, Any]:
     """Return a state of 1,000 nested keys."""
-    return {
+    counts = {f"count{number}": number for number in range(19)}
+    return {"counts": counts} | {
         f"room{room}": {
             f"device{device}": {
                 "on": device % 2 == 0,

@@ -102,7 +102,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let error = Tls::read(section(&[("ca_cert", text("x"))])).unwrap_err();
     assert!(error.message.contains("did you mean 'ca_certs'?"));
     let error = Auth::read(section(&[("colour", text("x"))])).unwrap_err();
-    assert_eq!(error.message, "unknown key 'colour'; remove it; known are username, password");
+    assert_eq!(error.message, "unknown key 'colour'; remove it; known are username, password, password_file");
 }
 
 #[test]
