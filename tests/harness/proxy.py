@@ -20,9 +20,10 @@ class Proxy:
 
     Args:
         target: The port on 127.0.0.1 that it stands before.
+        port: The port it listens on; by default a free one.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
         self.delay = 0.0
         """Seconds that each chunk of bytes is held up, in each direction."""
@@ -41,7 +42,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._closed = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
