@@ -8,6 +8,9 @@ MAKEFLAGS += --no-print-directory
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.requirements
+# miqro 1.3.0 as its users have it, for the tests that run services on both.
+COMPAT_VENV := $(CURDIR)/.cache/compat/venv
+COMPAT_STAMP := $(COMPAT_VENV)/.requirements
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 # Cargo, clippy and maturin are to see one and the same interpreter, or each builds pyo3 anew.
@@ -23,7 +26,7 @@ WORKERS ?= 4
 # What `make test` does, in this order: what fails quickly comes first.
 CHECKS := fmt-check lint test-rust build stubs-check types test-py
 
-.PHONY: help all demo test setup build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs \
+.PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs \
 	stubs-check wheel lock clean toolchain toolchain-lint broker
 
 help: ## List the targets
@@ -70,8 +73,18 @@ lint-python: setup
 test-rust: toolchain ## Test the engine, without Python
 	cargo test --locked
 
-test-py: build broker ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part, WORKERS=0 for one at a time)
+test-py: build broker compat-venv ## Run pytest against a real broker (PYTEST_ARGS="-k loop" for a part, WORKERS=0 for one at a time)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
+
+compat-venv: $(COMPAT_STAMP) ## Make .cache/compat/venv with miqro 1.3.0, to compare with
+
+$(COMPAT_STAMP): tests/compat/requirements.txt scripts/setup.sh scripts/lib.sh
+	@scripts/setup.sh $(COMPAT_VENV) tests/compat/requirements.txt
+	@touch $@
+
+test-compat: build broker compat-venv ## Run services of 1.3.0 on both, and print the table (PYTEST_ARGS as above)
+	$(BIN)/python -m pytest tests/compat $(PYTEST_ARGS)
+	@cat .cache/compat/report.md
 
 types: build ## Run mypy --strict, and compare the stub of the extension with the extension
 	$(BIN)/mypy
@@ -90,6 +103,19 @@ lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
 		requirements-dev.in --output-file requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
+		tests/compat/requirements.in --output-file tests/compat/requirements.txt
+
+.PHONY: schema soak
+
+schema: build ## Write docs/miqro.schema.json anew from the structures that read the configuration
+	@$(BIN)/python -m miqro schema > docs/miqro.schema.json
+
+# Address space is limited too: what takes memory without end ends here.
+soak: toolchain ## Give a million random texts to everything that reads YAML (SOAK_SEED for other ones)
+	cargo test --locked --test core --no-run
+	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
+		cargo test --locked --test core fuzz:: -- --nocapture
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Makes the virtual environment DIR (argument 1) and installs what building and testing needs, pinned by hash.
+# Makes the virtual environment DIR (argument 1) and installs what building and testing needs, pinned by hash; or what
+# another list (argument 2) says.
 # The interpreter is $PYTHON if set, else the first Python >= 3.10 found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 venv=$1
+list=${2:-requirements-dev.txt}
 new_enough='import sys; sys.exit(sys.version_info < (3, 10))'
 
 find_python() {
@@ -40,5 +42,5 @@ if ! "$venv/bin/python" -c "$new_enough" 2>/dev/null || ! "$venv/bin/python" -m 
     fi
 fi
 
-say "installing the pinned tools of requirements-dev.txt"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements-dev.txt
+say "installing what $list pins"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$list"

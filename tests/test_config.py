@@ -328,7 +328,7 @@ def test_checked_sections_are_new_dicts() -> None:
     assert section == {"host": "x"}
     assert checked == {**DEFAULTS, "host": "x"}
     assert _native.check_broker({}, True)["port"] == 8883
-    assert _native.check_auth({}) == {"username": None, "password": None}
+    assert _native.check_auth({}) == {"username": None, "password": None, "password_file": None}
 
 
 def test_settings_of_later_versions_are_accepted_by_the_check() -> None:

@@ -343,6 +343,11 @@ def test_a_service_is_made_twice_in_one_process(config: Path) -> None:
 # ---- C3 ------------------------------------------------------------------------------------------------
 
 
+def test_the_default_configuration_paths_are_paths() -> None:
+    """C3: services ask them for `exists()` or `parent`, as they could in 1.x."""
+    assert [path for path in miqro.Service.CONFIG_FILE_PATHS if not isinstance(path, Path)] == []
+
+
 @pytest.mark.parametrize(
     ("name", "default"),
     [

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from . import _native
 from ._errors import ConfigError
+from ._secret import Hidden, hide
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -42,6 +43,7 @@ class Config:
 
     __slots__ = (
         "_document",
+        "_problems",
         "auth",
         "broker",
         "config",
@@ -52,26 +54,41 @@ class Config:
         "warnings",
     )
 
-    def __init__(self, path: Path, data: bytes) -> None:
+    def __init__(self, path: Path, data: bytes, problems: list[str] | None = None) -> None:
         """Reads a configuration from the content of its file.
 
         Args:
-            path: The file, for texts about it.
+            path: The file, for texts about it, and for the files that its tags name.
             data: Its content.
+            problems: Takes a sentence for each problem, and then nothing is raised: what is wrong has its default.
 
         Raises:
-            ConfigError: The content is not YAML, or a known section of it is wrong. The text says where.
+            ConfigError: The content is not YAML, or a known section of it is wrong. Each line of the text is a
+                problem, and says where it is.
         """
         self.path = path
         self.warnings: list[str] = []
-        self._document = _native.yaml_load(data, str(path))
+        self._problems: list[str] = [] if problems is None else problems
+        try:
+            self._document = _native.config_load(data, str(path))
+        except ConfigError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            self._document = _native.yaml_load(b"{}", str(path))
+        self._problems.extend(self._document.problems)
         self.config: dict[Any, Any] = self._root()
+        self.tls: dict[str, Any] | None = None
         tls = self._section("tls")
-        self.tls: dict[str, Any] | None = None if tls is None else self._check("tls", tls, _native.check_tls)
+        if tls is not None:
+            self.tls = self._check("tls", tls, _native.check_tls)
+            _hide(self.tls, "keyfile_password")
+            _hide(tls, "keyfile_password")
+        self.auth: dict[str, Any] | None = None
         auth = self._section("auth")
-        self.auth: dict[str, Any] | None = (
-            None if auth is None else self._check("auth", auth, _native.check_auth)
-        )
+        if auth is not None:
+            self.auth = self._check("auth", auth, _native.check_auth)
+            self._read_password_file(auth, self.auth)
         broker = self._section("broker")
         has_tls = tls is not None
         self.broker: dict[str, Any] = self._check(
@@ -85,6 +102,8 @@ class Config:
         if services is None:
             self.config["services"] = {}
         self._warn_of_unknown_keys()
+        if problems is None and self._problems:
+            raise ConfigError("\n".join(self._problems))
 
     def service_section(self, name: str) -> dict[Any, Any]:
         """Gives the section ``services.<name>``, live.
@@ -136,10 +155,12 @@ class Config:
         place = self._at("services", name, "data_topic")
         if not isinstance(topic, str) or not topic:
             raise ConfigError(f"{place} 'data_topic' must be a text, not {_kind(topic)}; put it in quotes")
-        self._refuse_wildcards(place, "data_topic", topic)
+        if problem := _wildcards(place, "data_topic", topic):
+            raise ConfigError(problem)
         if not topic.endswith("/"):
             self._warn(
-                f"{place} 'data_topic' has no '/' at its end: topics read '{topic}online'; add one if that is not meant"
+                f"{place} 'data_topic' has no '/' at its end: topics read {_shown(topic, 'online')}; "
+                "add one if that is not meant"
             )
         return topic
 
@@ -149,10 +170,11 @@ class Config:
             self._warn(f"{self.path}: the file is empty; defaults are used")
             return {}
         if not isinstance(value, dict):
-            raise ConfigError(
+            self._problems.append(
                 f"{self._at()} the file must hold a mapping with sections such as 'broker', not {_kind(value)}; "
                 "see the example in the README"
             )
+            return {}
         return value
 
     def _section(self, name: str) -> dict[Any, Any] | None:
@@ -168,22 +190,39 @@ class Config:
             self._warn(f"{self._at(name)} the section '{name}' is empty: {consequence}")
             return None
         if not isinstance(section, dict):
-            raise ConfigError(
+            self._problems.append(
                 f"{self._at(name)} '{name}' must be a mapping, not {_kind(section)}; "
                 "write its settings as 'key: value' lines below it"
             )
+            return None
         return section
 
     def _check(
         self, name: str, section: dict[Any, Any], check: Callable[[dict[Any, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
-        try:
-            return check(section)
-        except ConfigError as error:
-            message, key, in_key = error.args
-        place = self._place(self._document.key_mark if in_key else self._document.mark, (name, key))
-        sentence = message if in_key else f"'{key}': {message}"
-        raise ConfigError(f"{place} in '{name}': {sentence}")
+        problems = _native.section_problems(name, section)
+        for message, key, in_key in problems:
+            sentence = message if in_key else f"'{key}': {message}"
+            self._problems.append(f"{self._place((name, key), key=in_key)} in '{name}': {sentence}")
+        return check({} if problems else section)
+
+    def _read_password_file(self, section: dict[Any, Any], auth: dict[str, Any]) -> None:
+        """Puts the password where a password belongs; not to be shown, as one that stands in the file."""
+        if file := auth.pop("password_file"):
+            named = section["password_file"]
+            try:
+                password = _native.read_password(str(self.path.parent / file))
+            except ConfigError as error:
+                place = self._place(("auth", "password_file"), key=False)
+                hidden = "what it names cannot be read, or is no password; correct the path, or the rights"
+                self._problems.append(f"{place} in 'auth': {hidden if isinstance(named, Hidden) else error}")
+                return
+            # Whoever connects from here on finds a user and a password.
+            section = {key: value for key, value in section.items() if key != "password_file"}
+            section["password"] = auth["password"] = password
+            self.config["auth"] = section
+        _hide(auth, "password")
+        _hide(section, "password")
 
     def _log_level(self) -> int | None:
         level = self.config.get("log_level")
@@ -193,31 +232,34 @@ class Config:
             return None
         if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
             return level
-        if isinstance(level, str):
-            if level.upper() in _LEVELS:
-                return _LEVELS[level.upper()]
-            nearest = _native.nearest_name(level, list(_LEVELS))
-            advice = (
-                f"did you mean {nearest}?" if nearest else "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        place = self._at("log_level")
+        if not isinstance(level, str):
+            self._problems.append(
+                f"{place} 'log_level' must be a name, not {_kind(level)}; "
+                "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
             )
-            raise ConfigError(f"{self._at('log_level')} '{level}' is no log level; {advice}")
-        raise ConfigError(
-            f"{self._at('log_level')} 'log_level' must be a name, not {_kind(level)}; "
-            "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        )
+            return None
+        if level.upper() in _LEVELS:
+            return _LEVELS[level.upper()]
+        nearest = None if isinstance(level, Hidden) else _native.nearest_name(level, list(_LEVELS))
+        advice = f"did you mean {nearest}?" if nearest else "write DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        self._problems.append(f"{place} {_shown(level)} is no log level; {advice}")
+        return None
 
     def _ha_discovery_prefix(self) -> str:
         prefix = self.config.get("ha_discovery_prefix", "homeassistant")
         place = self._at("ha_discovery_prefix")
         if prefix is None:
             self._warn(f"{place} 'ha_discovery_prefix' is empty; 'homeassistant' is used")
-            return "homeassistant"
-        if not isinstance(prefix, str) or not prefix:
-            raise ConfigError(
+        elif not isinstance(prefix, str) or not prefix:
+            self._problems.append(
                 f"{place} 'ha_discovery_prefix' must be a text, not {_kind(prefix)}; put it in quotes"
             )
-        self._refuse_wildcards(place, "ha_discovery_prefix", prefix)
-        return prefix
+        elif problem := _wildcards(place, "ha_discovery_prefix", prefix):
+            self._problems.append(problem)
+        else:
+            return prefix
+        return "homeassistant"
 
     def _warn_of_unknown_keys(self) -> None:
         for key in self.config:
@@ -227,25 +269,21 @@ class Config:
             advice = f"did you mean '{nearest}'?" if nearest else "it is left to the services"
             self._warn(f"{self._at(key)} unknown key '{key}'; {advice}")
 
-    def _refuse_wildcards(self, place: str, name: str, topic: str) -> None:
-        if any(sign in topic for sign in "+#\0"):
-            raise ConfigError(f"{place} '{name}' is the beginning of topics and cannot have '+' or '#' in it")
-
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
 
     def _at(self, *path: object) -> str:
-        return self._place(self._document.key_mark, path)
+        return self._place(path, key=True)
 
-    def _place(
-        self, mark: Callable[[tuple[object, ...]], tuple[int, int] | None], path: tuple[object, ...]
-    ) -> str:
-        found = mark(path)
+    def _place(self, path: tuple[object, ...], *, key: bool) -> str:
+        find = self._document.key_mark if key else self._document.mark
+        found = find(path)
         while found is None and path:
-            path = path[:-1]
+            path, key = path[:-1], True
             found = self._document.key_mark(path)
-        return f"{self.path}:" if found is None else f"{self.path}:{found[0]}:{found[1]}:"
+        file = self._document.file(path, key) or self.path
+        return f"{file}:" if found is None else f"{file}:{found[0]}:{found[1]}:"
 
 
 def find_and_read(
@@ -253,6 +291,7 @@ def find_and_read(
     paths: Sequence[str | os.PathLike[str]],
     *,
     must_exist: bool = False,
+    problems: list[str] | None = None,
 ) -> Config:
     """Finds the configuration file and reads it (C58).
 
@@ -261,6 +300,7 @@ def find_and_read(
         paths: Where to look, in order. The list is not changed.
         must_exist: Whether it is an error that ``explicit`` does not exist (it was asked for on the command line).
             Otherwise that is a warning, and the file used instead is named.
+        problems: As for `Config`.
 
     Returns:
         The configuration of the first file that exists.
@@ -274,19 +314,64 @@ def find_and_read(
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             if must_exist and explicit and path is tried[0]:
-                raise ConfigError(f"{path}: there is no such file; correct the path") from None
+                raise _missing(path) from None
             continue
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigError(
                 f"{path}: the configuration file cannot be read: {reason}; make it readable for this user"
             ) from error
-        config = Config(path, data)
+        config = Config(path, data, problems)
         if explicit and path is not tried[0]:
             config.warnings.insert(0, f"{tried[0]}: there is no such file; {path.absolute()} is used instead")
         return config
     listed = ", ".join(str(path.absolute()) for path in tried) or "(no path given)"
     raise ConfigError(f"no configuration file was found; create one of these: {listed}")
+
+
+def require(path: str | os.PathLike[str]) -> None:
+    """Refuses a file that does not exist: one asked for on the command line has no substitute (C58).
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
+    except OSError:
+        # It is there, but cannot be looked at: whoever reads it will say why.
+        return
+
+
+def password_of(auth: dict[str, Any]) -> str | None:
+    """Gives the password of a checked section `auth` that did not come through `Config`.
+
+    Raises:
+        ConfigError: Its `password_file` cannot be read.
+    """
+    password: str | None = auth["password"]
+    return _native.read_password(auth["password_file"]) if auth["password_file"] else password
+
+
+def _missing(path: str | os.PathLike[str]) -> ConfigError:
+    return ConfigError(f"{os.fspath(path)}: there is no such file; correct the path")
+
+
+def _wildcards(place: str, name: str, topic: str) -> str | None:
+    if any(sign in topic for sign in "+#\0"):
+        return f"{place} '{name}' is the beginning of topics and cannot have '+' or '#' in it"
+    return None
+
+
+def _hide(section: dict[Any, Any], key: str) -> None:
+    value = section.get(key)
+    if value is not None and not isinstance(value, Hidden):
+        section[key] = hide(value, key)
+
+
+def _shown(value: str, more: str = "") -> str:
+    return "what is given here" if isinstance(value, Hidden) else f"'{value}{more}'"
 
 
 def _kind(value: object) -> str:
@@ -301,4 +386,7 @@ def _kind(value: object) -> str:
     }
     if value == "":
         return "an empty text"
-    return names.get(type(value), f"a {type(value).__name__}")
+    for kind, name in names.items():
+        if type(value) is kind or (isinstance(value, Hidden) and isinstance(value, kind)):
+            return name
+    return f"a {type(value).__name__}"

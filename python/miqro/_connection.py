@@ -54,8 +54,10 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
         client.on_disconnect = lambda *args: dispatcher.call(service._on_disconnect, *args)
     client.on_message = service._on_message
     if service.config.get("auth"):
+        from ._config import password_of
+
         auth = check_auth(service.config["auth"])
-        client.username_pw_set(username=auth["username"], password=auth["password"])
+        client.username_pw_set(username=auth["username"], password=password_of(auth))
     if service.config.get("tls") is not None:
         client.tls_set(**service._make_tls_config(service.config["tls"]))
     client.enable_logger(service.mqtt_log)

@@ -7,7 +7,8 @@ from datetime import datetime
 from threading import get_ident
 from time import monotonic
 
-from . import mqtt
+from . import _connection, mqtt
+from ._birth import Birth
 from ._handlers import Routes, name_of
 from ._native import Message, payload_text
 
@@ -36,6 +37,7 @@ class Dispatcher:
         self._service = service
         self._wake = wake
         self.routes = Routes()
+        self.birth = Birth(service)
         #: What the routes were made of.
         self._routed: tuple[object, ...] = ()
         #: Set from any thread when a handler is added; the routes then follow before the next message.
@@ -127,6 +129,25 @@ class Dispatcher:
             of_class = (*service.CLASS_MQTT_GLOBAL_HANDLERS, *service.CLASS_MQTT_HANDLERS)
             self.routes.sync(service._all_handlers(), [fn for _, fn in of_class], self._unusable)
 
+    def filters(self) -> list[str]:
+        """What to subscribe to, each once."""
+        filters: list[str] = list(dict.fromkeys(item for item, _ in self._service._all_handlers()))
+        return filters + self._birth_filter()
+
+    def _birth_filter(self) -> list[str]:
+        topic = self.birth.listen()
+        # Where a filter of the service's own covers it, brokers would send the message twice.
+        return [] if topic is None or self.routes.router.route(topic) else [topic]
+
+    def _attend_to_birth(self) -> None:
+        service, birth = self._service, self.birth
+        if birth.due_in() is not None:
+            self._guard(birth.announce_if_due, ())
+        elif birth.topic is None and service.is_connected and (service.ha_devices or service.ha_entities):
+            # The first device was made after the connect.
+            self.sync_routes()
+            _connection.subscribe(service, service.mqtt_client, self._birth_filter())
+
     def _unusable(self, text: str) -> None:
         self._service.log.error("%s", text)
         self._service.note_failure(text)
@@ -149,6 +170,7 @@ class Dispatcher:
         """
         service = self._service
         self.looked()
+        self._attend_to_birth()
         batch, queued, routes = self._batch, self._queued, self.routes
         left = self.waiting() + BATCH if until is None else -1
         while True:
@@ -230,17 +252,20 @@ class Dispatcher:
                     fn(text, rest)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
                 self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
+        is_birth = topic == self.birth.topic
+        if is_birth:
+            self.birth.heard(text)
         if not routes:
-            self._unhandled(topic, text)
+            self._unhandled(topic, text, expected=is_birth)
 
-    def _unhandled(self, topic: str, text: str) -> None:
+    def _unhandled(self, topic: str, text: str, expected: bool) -> None:
         service = self._service
         try:
             handled = service.handle_message(topic, text)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(f"handle_message failed for a message on {topic!r}", error)
             return
-        if not handled:
+        if not handled and not expected:
             filters: list[str] = [topic_filter for topic_filter, _ in service._all_handlers()]
             service.log.error(
                 "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"

@@ -24,11 +24,15 @@ __all__ = [
     "check_broker",
     "check_tls",
     "check_topic",
+    "config_load",
+    "config_schema",
     "json_dumps",
     "json_key",
     "nearest_name",
     "payload",
     "payload_text",
+    "read_password",
+    "section_problems",
     "yaml_dump",
     "yaml_load",
 ]
@@ -650,6 +654,18 @@ class YamlDocument:
     A YAML document: its value as Python objects, and where each of them stands in the text.
     """
 
+    def file(self, /, path: tuple[object, ...], key: bool) -> str | None:
+        """
+        The file that the value at a path, or its key, comes from.
+
+        Args:
+            path: As for `mark`.
+            key: Whether the key is asked for.
+
+        Returns:
+            The included file or the file of the secrets, or None where it is the document itself.
+        """
+
     def key_mark(self, /, path: tuple[object, ...]) -> tuple[int, int] | None:
         """
         Where the key at the end of a path stands in the text; else as `mark`.
@@ -664,6 +680,12 @@ class YamlDocument:
 
         Returns:
             Line and column, counted from 1, or None where the path leads nowhere.
+        """
+
+    @property
+    def problems(self, /) -> list[str]:
+        """
+        A sentence for each tag of a configuration that leads nowhere; its value is None.
         """
 
     @property
@@ -708,6 +730,26 @@ def check_topic(topic: str) -> None:
     Raises:
         ValueError: If it is empty, contains `+`, `#`, a NUL or text that UTF-8 cannot hold, or has more than 65,535
             bytes; with a sentence that says so.
+    """
+
+def config_load(data: bytes, path: str) -> YamlDocument:
+    """
+    Reads a configuration file: YAML with the tags `!env`, `!secret` and `!include`.
+
+    Args:
+        data: The content of the file.
+        path: Where it is; other files are looked for beside it.
+
+    Returns:
+        The document. Values from `!env` and `!secret` are instances of `miqro._secret.Hidden`.
+
+    Raises:
+        ConfigError: The text is refused. The error says `file:line:column: what, and what to do`.
+    """
+
+def config_schema() -> dict[str, typing.Any]:
+    """
+    The JSON Schema of the configuration file.
     """
 
 def json_dumps(obj: object, precision: int | None = None, mappings: bool = False) -> str:
@@ -778,6 +820,26 @@ def payload_text(data: bytes) -> str:
 
     Returns:
         The text, malformed bytes replaced by U+FFFD, without white space at its ends.
+    """
+
+def read_password(path: str) -> str:
+    """
+    Reads a password from a file, without the line break at its end.
+
+    Raises:
+        ConfigError: It cannot be read. The text says why.
+    """
+
+def section_problems(name: str, section: dict[typing.Any, typing.Any]) -> list[tuple[str, str, bool]]:
+    """
+    All that is wrong with a section of a configuration.
+
+    Args:
+        name: "broker", "auth" or "tls".
+        section: The section as it was loaded.
+
+    Returns:
+        For each problem the sentence, the key, and whether the key itself is wrong, not its value.
     """
 
 def yaml_dump(obj: object) -> str:

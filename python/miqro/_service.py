@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import get_ident
 from time import monotonic
 
-from . import _connection, mqtt
+from . import _connection, _state, mqtt
 from ._decorators import collect
 from ._dispatch import Dispatcher
 from ._handlers import target
@@ -19,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import Any, ClassVar
 
     from . import ha_sensors
@@ -49,12 +49,15 @@ class Service(Publisher):
     """
 
     SERVICE_NAME: str = "none"
-    CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = ["miqro.yml", "/etc/miqro.yml"]
+    CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = [Path("miqro.yml"), Path("/etc/miqro.yml")]
     #: Seconds that `_loop_step()` waits at most when it is called by hand.
     MAX_LOOP_INTERVAL: float = 0.2
     #: Seconds between two heartbeats on the will topic.
     MQTT_ONLINE_UPDATE_INTERVAL: float = 180
     USE_STATE_FILE: bool = False
+    #: Seconds between two looks at the state, which is saved when it has changed, and at the end of `run()`.
+    #: `None`: it is saved when `save()` is called.
+    STATE_AUTOSAVE: float | None = None
     SUBSCRIBE_QOS: int = 1
     CLEAN_SESSION: bool = True
     #: Messages that wait for the service; beyond that the broker has to.
@@ -174,6 +177,8 @@ class Service(Publisher):
                 signals.leaving()
                 dispatcher.leaving = True
                 try:
+                    if self.STATE_AUTOSAVE is not None:
+                        _state.save_at_the_end(self)
                     _connection.farewell(self)
                 finally:
                     dispatcher.left()
@@ -279,10 +284,12 @@ class Service(Publisher):
         self.add_loop(Loop(self._update_online_status, heartbeat))
         for fn, interval in self.PREPARED_LOOPS:
             self.add_loop(Loop(fn, interval))
+        if self.STATE_AUTOSAVE is not None:
+            _state.autosave(self)
 
     def _miqro_due_in(self) -> float | None:
-        """Seconds until the next loop is due."""
-        soonest = None
+        """Seconds until the next loop is due, or the announcement to Home Assistant."""
+        soonest = self._miqro_dispatcher.birth.due_in()
         for loop in self.LOOPS or ():
             remaining = loop._attach(self._miqro_wake)
             if remaining is not None and (soonest is None or remaining < soonest):
@@ -360,11 +367,12 @@ class Service(Publisher):
             return
         self.is_connected = True
         self._miqro_dispatcher.sync_routes()
-        filters = list(dict.fromkeys(topic_filter for topic_filter, _ in self._all_handlers()))
+        filters = self._miqro_dispatcher.filters()
         self.log.info("MQTT connected, subscribing to: %s", ", ".join(filters))
         with _connection.greeting(client):
             _connection.subscribe(self, client, filters)
             self.mqtt_client.publish(self.willtopic, "1", retain=True)
+            self._miqro_dispatcher.birth.announced()
             self._publish_ha_discovery()
 
     def _on_disconnect(self, client: Any, userdata: object, rc: int) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, ClassVar, Protocol
 
+    from ._service import Service
+
     class _Owner(Protocol):
         SERVICE_NAME: str
         log: logging.Logger
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _UNSET: Any = object()
+#: A year, in seconds.
+_LONGEST = 31_536_000
 
 
 class State(MutableMapping["Any", "Any"]):
@@ -39,6 +43,11 @@ class State(MutableMapping["Any", "Any"]):
 
     DATA_ROOT: ClassVar[Path] = Path("/var/lib/miqro/data")
 
+    # Of the class, because subclasses of the services' own do not always call `__init__`.
+    _trouble: str | None = None
+    #: What is in the file, for `save_if_changed`.
+    _saved: tuple[int, int] | None = None
+
     def __init__(self, service: _Owner) -> None:
         """Loads the state of a service; never fails because of the file.
 
@@ -50,11 +59,14 @@ class State(MutableMapping["Any", "Any"]):
         self._file = Path(self.DATA_ROOT) / f"{service.SERVICE_NAME}.yaml"
         self._disk = _native.StateFile(str(self._file))
         self._saving = threading.Lock()
-        self._trouble: str | None = None
+        self._trouble = None
         # The file holds data that were never seen here: it is set aside before it is written over.
         self._unseen = False
         self._locked = False
         self._data: dict[Any, Any] = self._load()
+        if getattr(service, "STATE_AUTOSAVE", None) is not None:
+            # Of no use, and not made, without it.
+            self._saved = self._loaded()
         service.log.debug("state: %d keys in %s", len(self._data), self._file)
 
     def __getitem__(self, key: Any) -> Any:
@@ -142,18 +154,36 @@ class State(MutableMapping["Any", "Any"]):
                 path to it, and the file is untouched.
         """
         with self._saving:
-            text = _native.yaml_dump(self._data)
-            try:
-                if self._unseen:
-                    self._set_unseen_aside()
-                self._disk.write(text)
-            except OSError as error:
-                self._report("written", error)
-                return
-            if self._trouble is not None:
-                self._trouble = None
-                self.service.log.info("state: saved to %s again", self._file)
-            self._lock()
+            self._write(_native.yaml_dump(self._data))
+
+    def save_if_changed(self) -> None:
+        """Writes the state to its file if it is not what was loaded, or saved last; else as `save()`.
+
+        Changes are found wherever they are, in lists and mappings inside the state too.
+
+        Raises:
+            TypeError: As for `save()`.
+        """
+        present = _fingerprint(_native.yaml_dump(self._data))
+        if present != self._saved:
+            # The method, which a subclass may have overridden.
+            self.save()
+            if self._trouble is None:
+                self._saved = present
+
+    def _write(self, text: str) -> None:
+        try:
+            if self._unseen:
+                self._set_unseen_aside()
+            self._disk.write(text)
+        except OSError as error:
+            self._report("written", error)
+            return
+        self._saved = _fingerprint(text)
+        if self._trouble is not None:
+            self._trouble = None
+            self.service.log.info("state: saved to %s again", self._file)
+        self._lock()
 
     def _load(self) -> dict[Any, Any]:
         try:
@@ -182,6 +212,13 @@ class State(MutableMapping["Any", "Any"]):
             reason = str(error)
         self._set_broken_aside(reason)
         return {}
+
+    def _loaded(self) -> tuple[int, int] | None:
+        try:
+            return _fingerprint(_native.yaml_dump(self._data))
+        except TypeError:
+            # It can be read, but not be written: the first save will say so.
+            return None
 
     def _set_unseen_aside(self) -> None:
         try:
@@ -235,12 +272,57 @@ class State(MutableMapping["Any", "Any"]):
         self.service.note_failure(text)
 
 
+def autosave(service: Service) -> None:
+    """Has the state of a service saved every `STATE_AUTOSAVE` seconds, if it has changed.
+
+    Raises:
+        ValueError: `STATE_AUTOSAVE` is no number of seconds over 0.
+    """
+    seconds = service.STATE_AUTOSAVE
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds <= _LONGEST:
+        raise ValueError(
+            f"STATE_AUTOSAVE must be a number of seconds over 0, at most {_LONGEST}, or None; not {seconds!r}"
+        )
+    if service.state is None:
+        service.log.warning("STATE_AUTOSAVE saves nothing: there is no state; set USE_STATE_FILE = True")
+        return
+    from datetime import timedelta
+
+    from ._loop import Loop
+
+    def save_state() -> None:
+        _save(service.state)
+
+    loop = Loop(save_state, timedelta(seconds=seconds), start=False)
+    service.add_loop(loop).start(delayed=True)
+
+
+def save_at_the_end(service: Service) -> None:
+    """Saves the state of a service that stops, if it has changed; what goes wrong is logged."""
+    if service.state is None:
+        return
+    try:
+        _save(service.state)
+    except Exception as error:  # the farewell has to follow, whatever a state of the service's own raises
+        service.log.error("state: not saved: %s", error, exc_info=error)
+        service.note_failure(f"state: not saved: {error}")
+
+
+def _save(state: Any) -> None:
+    # A `state_cls` of the service's own may know `save()` only.
+    getattr(state, "save_if_changed", state.save)()
+
+
 def _split(name: str, keys: tuple[Any, ...], last: str, value: Any) -> tuple[tuple[Any, ...], Any]:
     if value is _UNSET and keys:
         keys, value = keys[:-1], keys[-1]
     if not keys:
         raise TypeError(f"{name} needs at least one key and a {last}")
     return keys, value
+
+
+def _fingerprint(text: str) -> tuple[int, int]:
+    return len(text), hash(text)
 
 
 def _why(error: OSError) -> str:

@@ -4,14 +4,21 @@
 //! The deserializer is our own ([`section`]), so that each error is a sentence and knows its key.
 
 mod checks;
+mod fields;
+mod schema;
 mod section;
 mod suggest;
+mod system;
+
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use checks::Names;
+use fields::{Names, Takes, Whole, section};
+pub use schema::{Json, schema};
 pub use section::{Section, SectionError, Setting};
 pub use suggest::nearest;
+pub use system::{System, read_password};
 
 /// The version of MQTT that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -41,76 +48,40 @@ pub enum Transport {
     Unix,
 }
 
-/// The section `broker`: where the broker is and how the session with it is kept.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Broker {
-    /// Name or address of the broker.
-    #[serde(deserialize_with = "checks::host")]
-    pub host: String,
-    /// 1 to 65535; `None` stands for [`port_or_default`](Self::port_or_default).
-    #[serde(deserialize_with = "checks::port")]
-    pub port: Option<u16>,
-    /// Seconds, 0 to 65535; 0 turns the keepalive off.
-    #[serde(deserialize_with = "checks::keepalive")]
-    pub keepalive: u16,
-    /// The local address to connect from; `None` leaves it to the system.
-    #[serde(deserialize_with = "checks::text")]
-    pub bind_address: Option<String>,
-    /// The local port to connect from; 0 leaves it to the system.
-    #[serde(deserialize_with = "checks::bind_port")]
-    pub bind_port: u16,
-    /// The version of MQTT.
-    #[serde(deserialize_with = "checks::protocol")]
-    pub protocol: Protocol,
-    /// What the bytes travel on.
-    #[serde(deserialize_with = "checks::transport")]
-    pub transport: Transport,
-    /// The path of the web socket, or of the Unix socket.
-    #[serde(deserialize_with = "checks::text")]
-    pub path: Option<String>,
-    /// The client id; `None` stands for the name of the service.
-    #[serde(deserialize_with = "checks::text")]
-    pub client_id: Option<String>,
-    /// Whether the broker forgets the session at the end of a connection; `None` leaves it to the service.
-    #[serde(deserialize_with = "checks::optional_truth")]
-    pub clean_session: Option<bool>,
-    /// Whether messages of QoS 1 and 2 that wait to be sent survive the end of the process.
-    #[serde(deserialize_with = "checks::truth")]
-    pub durable: bool,
-    /// How many messages may wait to be sent.
-    #[serde(deserialize_with = "checks::queued_messages")]
-    pub max_queued_messages: u64,
-    /// How many bytes of messages may wait to be sent.
-    #[serde(deserialize_with = "checks::queued_bytes")]
-    pub max_queued_bytes: u64,
-    /// Seconds before the first attempt to reconnect.
-    #[serde(deserialize_with = "checks::delay_min")]
-    pub reconnect_delay_min: f64,
-    /// Seconds between attempts to reconnect, at most.
-    #[serde(deserialize_with = "checks::delay_max")]
-    pub reconnect_delay_max: f64,
-}
-
-impl Default for Broker {
-    fn default() -> Self {
-        Self {
-            host: "localhost".into(),
-            port: None,
-            keepalive: 60,
-            bind_address: None,
-            bind_port: 0,
-            protocol: Protocol::V311,
-            transport: Transport::Tcp,
-            path: None,
-            client_id: None,
-            clean_session: None,
-            durable: false,
-            max_queued_messages: 10_000,
-            max_queued_bytes: 16 << 20,
-            reconnect_delay_min: 0.5,
-            reconnect_delay_max: 60.0,
-        }
+section! {
+    /// The section `broker`: where the broker is and how the session with it is kept.
+    #[derive(Debug)]
+    pub struct Broker {
+        /// Name or address of the broker.
+        host: String = "localhost".into(), "checks::host", Takes::Text;
+        /// The port. Left out: 8883 where there is a section `tls`, else 1883.
+        port: Option<u16> = None, "checks::port", Takes::Whole(PORT);
+        /// Seconds without a message after which broker and service ask each other for a sign of life; 0 for never.
+        keepalive: u16 = 60, "checks::keepalive", Takes::Whole(KEEPALIVE);
+        /// The local address to connect from. Left out: the system chooses.
+        bind_address: Option<String> = None, "checks::text", Takes::Text;
+        /// The local port to connect from; 0: the system chooses.
+        bind_port: u16 = 0, "checks::bind_port", Takes::Whole(BIND_PORT);
+        /// The version of MQTT.
+        protocol: Protocol = Protocol::V311, "checks::protocol", Takes::Protocol;
+        /// What the bytes travel on.
+        transport: Transport = Transport::Tcp, "checks::transport", Takes::OneOf(TRANSPORTS);
+        /// The path of the web socket, or of the Unix socket.
+        path: Option<String> = None, "checks::text", Takes::Text;
+        /// The client id. Left out: the `SERVICE_NAME`.
+        client_id: Option<String> = None, "checks::text", Takes::Text;
+        /// Whether the broker forgets the session at the end of a connection. Left out: `CLEAN_SESSION` of the service.
+        clean_session: Option<bool> = None, "checks::optional_truth", Takes::Truth;
+        /// Whether messages of QoS 1 and 2 that wait to be sent survive the end of the process.
+        durable: bool = false, "checks::truth", Takes::Truth;
+        /// How many messages may wait to be sent.
+        max_queued_messages: u64 = 10_000, "checks::queued_messages", Takes::Whole(AT_LEAST_ONE);
+        /// How many bytes of messages may wait to be sent.
+        max_queued_bytes: u64 = 16 << 20, "checks::queued_bytes", Takes::Whole(AT_LEAST_ONE);
+        /// Seconds before the first attempt to reconnect.
+        reconnect_delay_min: f64 = 0.5, "checks::delay_min", Takes::Seconds;
+        /// Seconds between two attempts to reconnect, at most.
+        reconnect_delay_max: f64 = 60.0, "checks::delay_max", Takes::Seconds;
     }
 }
 
@@ -120,21 +91,29 @@ impl Broker {
     /// # Errors
     /// An unknown key, a value of a wrong type or out of range, or delays that contradict each other.
     pub fn read(section: Section) -> Result<Self, SectionError> {
+        first(Self::read_all(section))
+    }
+
+    /// Reads the section, and gives all that is wrong with it. What is wrong has its default.
+    pub fn read_all(section: Section) -> (Self, Vec<SectionError>) {
         let given = section.given();
-        let broker: Self = section.read()?;
-        if broker.reconnect_delay_min > broker.reconnect_delay_max {
+        section.read_all(|broker: &Self| broker.contradiction(&given))
+    }
+
+    fn contradiction(&self, given: &HashSet<String>) -> Option<SectionError> {
+        if self.reconnect_delay_min > self.reconnect_delay_max {
             // The key to mend is the one that stands in the file; the other one has its default.
             let (key, sign, other) = if given.contains("reconnect_delay_min") {
-                ("reconnect_delay_min", "at most", broker.reconnect_delay_max)
+                ("reconnect_delay_min", "at most", self.reconnect_delay_max)
             } else {
-                ("reconnect_delay_max", "at least", broker.reconnect_delay_min)
+                ("reconnect_delay_max", "at least", self.reconnect_delay_min)
             };
-            return Err(SectionError::value(
+            return Some(SectionError::value(
                 key,
                 format!("the shorter delay must not be over the longer one; write {sign} {other}"),
             ));
         }
-        Ok(broker)
+        None
     }
 
     /// The port, or else MQTT's own: 8883 with TLS, 1883 without.
@@ -143,22 +122,26 @@ impl Broker {
     }
 }
 
-/// The section `auth`: who the service is. `Debug` does not show the password.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// The user name; `None` for an anonymous connection.
-    #[serde(deserialize_with = "checks::plain_text")]
-    pub username: Option<String>,
-    /// The password. Never shown.
-    #[serde(deserialize_with = "checks::plain_text")]
-    pub password: Option<String>,
+section! {
+    /// The section `auth`: who the service is. `Debug` does not show the password.
+    pub struct Auth {
+        /// The user name. Left out: an anonymous connection.
+        username: Option<String> = None, "checks::plain_text", Takes::Text;
+        /// The password. Never shown.
+        password: Option<String> = None, "checks::plain_text", Takes::Text;
+        /// A file with the password, instead of `password`. Relative to the configuration file.
+        password_file: Option<String> = None, "checks::text", Takes::Text;
+    }
 }
 
 impl std::fmt::Debug for Auth {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let password = self.password.as_ref().map(|_| "(hidden)");
-        out.debug_struct("Auth").field("username", &self.username).field("password", &password).finish()
+        out.debug_struct("Auth")
+            .field("username", &self.username)
+            .field("password", &password)
+            .field("password_file", &self.password_file)
+            .finish()
     }
 }
 
@@ -168,39 +151,47 @@ impl Auth {
     /// # Errors
     /// An unknown key, a value of a wrong type, or a password without a user name, which MQTT 3.1.1 has no room for.
     pub fn read(section: Section) -> Result<Self, SectionError> {
-        let auth: Self = section.read()?;
-        if auth.password.is_some() && auth.username.is_none() {
-            return Err(SectionError::value("password", "a password needs a user name; add 'username'"));
+        first(Self::read_all(section))
+    }
+
+    /// Reads the section, and gives all that is wrong with it. What is wrong has its default.
+    pub fn read_all(section: Section) -> (Self, Vec<SectionError>) {
+        section.read_all(Self::contradiction)
+    }
+
+    fn contradiction(&self) -> Option<SectionError> {
+        if self.password.is_some() && self.password_file.is_some() {
+            let problem = "there is a 'password' as well; remove one of the two";
+            return Some(SectionError::value("password_file", problem));
         }
-        Ok(auth)
+        let key = match (&self.password, &self.password_file) {
+            (Some(_), _) => "password",
+            (_, Some(_)) => "password_file",
+            _ => return None,
+        };
+        let missing = self.username.is_none();
+        missing.then(|| SectionError::value(key, "a password needs a user name; add 'username'"))
     }
 }
 
-/// The section `tls`, by the names of Python's `ssl` module. `Debug` does not show the password of the key.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// File with the certificates that are trusted; `None` for those of the system.
-    #[serde(deserialize_with = "checks::text")]
-    pub ca_certs: Option<String>,
-    /// File with the service's own certificate.
-    #[serde(deserialize_with = "checks::text")]
-    pub certfile: Option<String>,
-    /// File with the private key; `None` where it is in `certfile`.
-    #[serde(deserialize_with = "checks::text")]
-    pub keyfile: Option<String>,
-    /// The password of the private key. Never shown.
-    #[serde(deserialize_with = "checks::text")]
-    pub keyfile_password: Option<String>,
-    /// `CERT_REQUIRED` (the default), `CERT_OPTIONAL` or `CERT_NONE`.
-    #[serde(deserialize_with = "checks::cert_reqs")]
-    pub cert_reqs: Option<String>,
-    /// A `PROTOCOL_...` name; `None` leaves the choice to both sides.
-    #[serde(deserialize_with = "checks::tls_version")]
-    pub tls_version: Option<String>,
-    /// A list of ciphers in OpenSSL's notation; `None` for the usual ones.
-    #[serde(deserialize_with = "checks::text")]
-    pub ciphers: Option<String>,
+section! {
+    /// The section `tls`: the connection is encrypted. The names are those of Python's `ssl` module.
+    pub struct Tls {
+        /// File with the certificates that are trusted. Left out: those of the system.
+        ca_certs: Option<String> = None, "checks::text", Takes::Text;
+        /// File with the service's own certificate.
+        certfile: Option<String> = None, "checks::text", Takes::Text;
+        /// File with the private key. Left out: it is in `certfile`.
+        keyfile: Option<String> = None, "checks::text", Takes::Text;
+        /// The password of the private key. Never shown.
+        keyfile_password: Option<String> = None, "checks::text", Takes::Text;
+        /// Whether the broker has to show a certificate. Left out: `CERT_REQUIRED`.
+        cert_reqs: Option<String> = None, "checks::cert_reqs", Takes::OneOf(CERT_REQS);
+        /// The version of TLS. Left out: the newest one that both sides speak.
+        tls_version: Option<String> = None, "checks::tls_version", Takes::OneOf(TLS_VERSIONS);
+        /// The ciphers that may be used, in OpenSSL's notation. Left out: the usual ones.
+        ciphers: Option<String> = None, "checks::text", Takes::Text;
+    }
 }
 
 impl std::fmt::Debug for Tls {
@@ -223,22 +214,43 @@ impl Tls {
     /// # Errors
     /// An unknown key, a value of a wrong type, an unknown name, or a key file without a certificate.
     pub fn read(section: Section) -> Result<Self, SectionError> {
-        let tls: Self = section.read()?;
-        if tls.keyfile.is_some() && tls.certfile.is_none() {
-            return Err(SectionError::value(
+        first(Self::read_all(section))
+    }
+
+    /// Reads the section, and gives all that is wrong with it. What is wrong has its default.
+    pub fn read_all(section: Section) -> (Self, Vec<SectionError>) {
+        section.read_all(Self::contradiction)
+    }
+
+    fn contradiction(&self) -> Option<SectionError> {
+        if self.keyfile.is_some() && self.certfile.is_none() {
+            return Some(SectionError::value(
                 "keyfile",
                 "a private key needs its certificate; add 'certfile'",
             ));
         }
-        if tls.keyfile_password.is_some() && tls.certfile.is_none() {
-            return Err(SectionError::value(
+        if self.keyfile_password.is_some() && self.certfile.is_none() {
+            return Some(SectionError::value(
                 "keyfile_password",
                 "there is no private key to open; add 'certfile'",
             ));
         }
-        Ok(tls)
+        None
     }
 }
+
+fn first<T>((section, errors): (T, Vec<SectionError>)) -> Result<T, SectionError> {
+    errors.into_iter().next().map_or(Ok(section), Err)
+}
+
+const PORT: Whole = Whole { least: 1, most: 65_535 };
+const BIND_PORT: Whole = Whole { least: 0, most: 65_535 };
+const KEEPALIVE: Whole = Whole { least: 0, most: 65_535 };
+const AT_LEAST_ONE: Whole = Whole { least: 1, most: i64::MAX };
+/// Longer than anyone waits, and short enough for every clock.
+const LONGEST_DELAY: f64 = 86_400.0;
+
+const TRANSPORTS: Names = &["tcp", "websockets", "unix"];
 
 /// `cert_reqs` by the names of Python's `ssl` module.
 const CERT_REQS: Names = &["CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"];

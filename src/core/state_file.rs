@@ -59,11 +59,7 @@ impl StateFile {
     /// # Errors
     /// Those of the system.
     pub fn read(&self, limit: usize) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(file) = if_there(File::open(&self.path))? else { return Ok(None) };
         let mut content = Vec::new();
         file.take(limit as u64 + 1).read_to_end(&mut content)?;
         Ok(Some(content))
@@ -76,10 +72,11 @@ impl StateFile {
     /// Those of the system. The file then has its old content, unless only the last step failed, the sync of the folder.
     pub fn write(&self, content: &[u8]) -> io::Result<()> {
         self.make_folder()?;
-        let target = self.target();
+        let target = self.target()?;
         let temporary = temporary_name(&target);
-        let written = write_temporary(&temporary, content, fs::metadata(&target).ok().as_ref())
-            .and_then(|()| fs::rename(&temporary, &target));
+        let old = if_there(fs::metadata(&target))?;
+        let written =
+            write_temporary(&temporary, content, old.as_ref()).and_then(|()| fs::rename(&temporary, &target));
         if let Err(error) = written {
             // It may not even exist; the error to report is the first one.
             let _ = fs::remove_file(&temporary);
@@ -95,7 +92,7 @@ impl StateFile {
     /// Those of the system.
     pub fn set_aside(&self) -> io::Result<PathBuf> {
         let aside = with_suffix(&self.path, ".broken");
-        if fs::symlink_metadata(&aside).is_ok() {
+        if if_there(fs::symlink_metadata(&aside))?.is_some() {
             fs::rename(&aside, with_suffix(&self.path, ".broken.1"))?;
         }
         fs::rename(&self.path, &aside)?;
@@ -140,7 +137,7 @@ impl StateFile {
 
     /// Removes temporary files of processes that were killed while they saved. Called with the lock held.
     fn remove_leftovers(&self) {
-        let target = self.target();
+        let Ok(target) = self.target() else { return };
         let start = hidden(&target, TEMPORARY);
         let start = start.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Ok(entries) = fs::read_dir(folder(&target)) else { return };
@@ -152,8 +149,27 @@ impl StateFile {
     }
 
     /// The file itself, symbolic links followed.
-    fn target(&self) -> PathBuf {
-        fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
+    fn target(&self) -> io::Result<PathBuf> {
+        Ok(if_there(fs::canonicalize(&self.path))?.unwrap_or_else(|| self.path.clone()))
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        let held = self.lock.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err((lock, _))) = held.map(Flock::unlock) {
+            // It would panic when it is dropped. The system takes the lock back at the end of the process.
+            std::mem::forget(lock);
+        }
+    }
+}
+
+/// `None` where there is no such file. Not where a disk fails: what is there would lose its mode, or its link.
+fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

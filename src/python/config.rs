@@ -2,12 +2,16 @@
 
 #![expect(clippy::doc_markdown, reason = "the docstrings are for Python's help()")]
 
+use std::path::PathBuf;
+
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyType};
 use pythonize::{depythonize, pythonize};
 use serde::Serialize;
 
-use crate::core::config::{Auth, Broker, Section, Setting, Tls, nearest};
+use super::errors;
+use crate::core::config::{self, Auth, Broker, Section, SectionError, Setting, Tls, nearest};
 
 /// Checks the section `broker` of a configuration.
 ///
@@ -43,6 +47,48 @@ pub(super) fn check_tls<'py>(section: &Bound<'py, PyDict>) -> PyResult<Bound<'py
     to_dict(section.py(), &Tls::read(section_of(section)?)?)
 }
 
+/// All that is wrong with a section of a configuration.
+///
+/// Args:
+///     name: "broker", "auth" or "tls".
+///     section: The section as it was loaded.
+///
+/// Returns:
+///     For each problem the sentence, the key, and whether the key itself is wrong, not its value.
+#[pyfunction]
+#[pyo3(signature = (name, section: "dict[typing.Any, typing.Any]"))]
+pub(super) fn section_problems(
+    name: &str,
+    section: &Bound<'_, PyDict>,
+) -> PyResult<Vec<(String, String, bool)>> {
+    let section = section_of(section)?;
+    let problems: Vec<SectionError> = match name {
+        "broker" => Broker::read_all(section).1,
+        "auth" => Auth::read_all(section).1,
+        "tls" => Tls::read_all(section).1,
+        _ => Vec::new(),
+    };
+    Ok(problems.into_iter().map(|error| (error.message, error.key, error.in_key)).collect())
+}
+
+/// Reads a password from a file, without the line break at its end.
+///
+/// Raises:
+///     ConfigError: It cannot be read. The text says why.
+#[pyfunction]
+#[pyo3(signature = (path: "str"))]
+#[expect(clippy::needless_pass_by_value, reason = "pyo3 makes the path for this call")]
+pub(super) fn read_password(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    py.detach(|| config::read_password(&path)).map_err(|text| errors::config(py, &text))
+}
+
+/// The JSON Schema of the configuration file.
+#[pyfunction]
+#[pyo3(signature = () -> "dict[str, typing.Any]")]
+pub(super) fn config_schema(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(pythonize(py, &config::schema())?)
+}
+
 /// The known name that a mistyped one is nearest to, or None where none is near.
 #[pyfunction]
 #[pyo3(signature = (name, known))]
@@ -55,9 +101,23 @@ fn section_of(dict: &Bound<'_, PyDict>) -> PyResult<Section> {
     let mut section = Section::default();
     for item in dict.items() {
         let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-        section.push(key.str()?.to_string_lossy(), setting_of(&value)?);
+        let key = key.str()?;
+        match origin_of(&value)? {
+            None => section.push(key.to_string_lossy(), setting_of(&value)?),
+            Some(origin) => section.push_hidden(key.to_string_lossy(), setting_of(&value)?, origin),
+        }
     }
     Ok(section)
+}
+
+/// The tag that a value comes from, where it does.
+fn origin_of(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    static HIDDEN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let hidden = HIDDEN.import(value.py(), "miqro._secret", "Hidden")?;
+    if !value.is_instance(hidden)? {
+        return Ok(None);
+    }
+    Ok(Some(value.getattr("origin")?.extract()?))
 }
 
 fn setting_of(value: &Bound<'_, PyAny>) -> PyResult<Setting> {

@@ -29,7 +29,9 @@ mod _native {
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
     #[pymodule_export]
-    use super::config::{check_auth, check_broker, check_tls, nearest_name};
+    use super::config::{
+        check_auth, check_broker, check_tls, config_schema, nearest_name, read_password, section_problems,
+    };
     #[pymodule_export]
     use super::dedup::LastKeyValues;
     #[pymodule_export]
@@ -47,7 +49,7 @@ mod _native {
     #[pymodule_export]
     use super::wake::Wake;
     #[pymodule_export]
-    use super::yaml::{YamlDocument, yaml_load};
+    use super::yaml::{YamlDocument, config_load, yaml_load};
     #[pymodule_export]
     use super::yaml_dump::yaml_dump;
 

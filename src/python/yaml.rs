@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "the docstrings are for Python's help()")]
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -9,6 +10,7 @@ use pyo3::types::{
     PyTuple, PyTzInfo,
 };
 
+use crate::core::config::System;
 use crate::core::yaml::{self, Date, DateTime, Document, Int, Limits, Mark, NodeId, Step, Value};
 
 /// A YAML document: its value as Python objects, and where each of them stands in the text.
@@ -16,6 +18,7 @@ use crate::core::yaml::{self, Date, DateTime, Document, Int, Limits, Mark, NodeI
 pub(super) struct YamlDocument {
     document: Document,
     value: Py<PyAny>,
+    problems: Vec<String>,
 }
 
 #[pymethods]
@@ -24,6 +27,12 @@ impl YamlDocument {
     #[getter]
     fn value(&self, py: Python<'_>) -> Py<PyAny> {
         self.value.clone_ref(py)
+    }
+
+    /// A sentence for each tag of a configuration that leads nowhere; its value is None.
+    #[getter]
+    fn problems(&self) -> Vec<String> {
+        self.problems.clone()
     }
 
     /// Where the value at a path stands in the text.
@@ -42,6 +51,21 @@ impl YamlDocument {
     #[pyo3(signature = (path: "tuple[object, ...]"))]
     fn key_mark(&self, path: &Bound<'_, PyTuple>) -> Option<(u32, u32)> {
         self.locate(path).map(|(key, _)| (key.line, key.column))
+    }
+
+    /// The file that the value at a path, or its key, comes from.
+    ///
+    /// Args:
+    ///     path: As for `mark`.
+    ///     key: Whether the key is asked for.
+    ///
+    /// Returns:
+    ///     The included file or the file of the secrets, or None where it is the document itself.
+    #[pyo3(signature = (path: "tuple[object, ...]", key))]
+    fn file(&self, path: &Bound<'_, PyTuple>, key: bool) -> Option<String> {
+        let (of_key, of_value) = self.locate(path)?;
+        let file = usize::from(if key { of_key.file } else { of_value.file });
+        self.document.files().get(file).filter(|_| file > 0).cloned()
     }
 }
 
@@ -80,7 +104,28 @@ fn step(key: &Bound<'_, PyAny>) -> Option<Step> {
 pub(super) fn yaml_load(py: Python<'_>, data: &[u8], name: &str) -> PyResult<YamlDocument> {
     let document = py.detach(|| yaml::load(data, name, &Limits::default()))?;
     let value = to_python(py, &document)?.unbind();
-    Ok(YamlDocument { document, value })
+    Ok(YamlDocument { document, value, problems: Vec::new() })
+}
+
+/// Reads a configuration file: YAML with the tags `!env`, `!secret` and `!include`.
+///
+/// Args:
+///     data: The content of the file.
+///     path: Where it is; other files are looked for beside it.
+///
+/// Returns:
+///     The document. Values from `!env` and `!secret` are instances of `miqro._secret.Hidden`.
+///
+/// Raises:
+///     ConfigError: The text is refused. The error says `file:line:column: what, and what to do`.
+#[pyfunction]
+#[pyo3(signature = (data, path: "str"))]
+#[expect(clippy::needless_pass_by_value, reason = "pyo3 makes the path for this call")]
+pub(super) fn config_load(py: Python<'_>, data: &[u8], path: PathBuf) -> PyResult<YamlDocument> {
+    let (document, problems) =
+        py.detach(|| yaml::load_with_tags(data, &path, &Limits::default(), &System))?;
+    let value = to_python(py, &document)?.unbind();
+    Ok(YamlDocument { document, value, problems: problems.iter().map(ToString::to_string).collect() })
 }
 
 /// Builds the Python objects of a document. A node that is referenced twice becomes one object; collections are
@@ -156,6 +201,10 @@ impl<'py> Maker<'_, 'py> {
                 let items: PyResult<Vec<_>> = items.iter().map(|item| self.make(*item)).collect();
                 PyTuple::new(py, items?)?.into_any()
             }
+        };
+        let object = match document.origin(id) {
+            None => object,
+            Some(origin) => py.import("miqro._secret")?.call_method1("hide", (object, origin))?,
         };
         self.made[id.index()] = Some(object.clone());
         Ok(object)

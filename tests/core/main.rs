@@ -5,6 +5,7 @@
 mod codec;
 mod config;
 mod dedup;
+mod fuzz;
 mod router;
 mod session;
 mod sim;

@@ -110,9 +110,9 @@ fn merge_keys_come_first_and_the_own_keys_win() {
         let path = [Step::Key("b".into()), Step::Key(key.into())];
         document.locate(&path).unwrap().1
     };
-    assert_eq!(at("x"), Mark { line: 2, column: 8 });
-    assert_eq!(at("y"), Mark { line: 1, column: 17 });
-    assert_eq!(at("z"), Mark { line: 2, column: 20 });
+    assert_eq!(at("x"), Mark { line: 2, column: 8, file: 0 });
+    assert_eq!(at("y"), Mark { line: 1, column: 17, file: 0 });
+    assert_eq!(at("z"), Mark { line: 2, column: 20, file: 0 });
 }
 
 #[test]

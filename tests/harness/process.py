@@ -51,6 +51,7 @@ class Script:
         args: Its arguments.
         env: Environment variables to add.
         options: Options of the interpreter, as ``-X dev``.
+        python: The interpreter; by default the one that runs the tests.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Script:
         *args: str,
         env: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),
+        python: str | Path = sys.executable,
     ) -> None:
         if isinstance(source, str):
             path = folder / "script.py"
@@ -69,7 +71,7 @@ class Script:
         self.out: Log[str] = Log()
         self.err: Log[str] = Log()
         self.process = subprocess.Popen(
-            [sys.executable, "-u", *options, str(path), *args],
+            [str(python), "-u", *options, str(path), *args],
             cwd=folder,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

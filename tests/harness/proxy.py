@@ -20,7 +20,7 @@ class Proxy:
 
     Args:
         target: The port on 127.0.0.1 that it stands before.
-        port: The port it listens on; by default a free one.
+        port: Where it listens; by default on a free port.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:

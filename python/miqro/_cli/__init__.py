@@ -35,7 +35,7 @@ def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
         install.apply(service.SERVICE_NAME, options, keeps_state=service.USE_STATE_FILE)
         return
 
-    from miqro import ConfigError, _service, mqtt
+    from miqro import ConfigError, _config, _service, mqtt
 
     # Asked for by a person or by a unit, a service says what matters; made by hand, it says everything, as in
     # 1.x.
@@ -44,6 +44,8 @@ def run(service: type[Service], arguments: Sequence[str] | None = None) -> None:
     if options.mqtt_debug_prefix is not None:
         client_class = debug_client_class(options.mqtt_debug_prefix, service.SERVICE_NAME)
     try:
+        if options.config is not None:
+            _config.require(options.config)
         made = service(options.config, logging.DEBUG if options.verbose else None, client_class)
     except ConfigError as error:
         raise SystemExit(f"{service.SERVICE_NAME}: {error}") from None

@@ -7,12 +7,13 @@ use std::fmt::Display;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use super::fields::{Names, Whole};
 use super::section::Setting;
 use super::suggest::nearest;
-use super::{Broker, CERT_REQS, Protocol, TLS_VERSIONS, Transport};
-
-/// The names that a field takes.
-pub(super) type Names = &'static [&'static str];
+use super::{
+    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, PORT, Protocol, TLS_VERSIONS,
+    TRANSPORTS, Transport,
+};
 
 impl<'de> Deserialize<'de> for Setting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -122,13 +123,11 @@ pub(super) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 fn whole<'de, D: Deserializer<'de>>(
     deserializer: D,
     what: &str,
-    least: i64,
-    most: i64,
+    range: Whole,
 ) -> Result<Option<i64>, D::Error> {
-    let range = if most == i64::MAX { format!("{least} or more") } else { format!("{least} to {most}") };
     match set(deserializer)? {
         None => Ok(None),
-        Some(Setting::Int(number)) if (least..=most).contains(&number) => Ok(Some(number)),
+        Some(Setting::Int(number)) if range.contains(number) => Ok(Some(number)),
         Some(Setting::Int(number)) => {
             Err(de::Error::custom(format!("{what} cannot be {number}; write a whole number from {range}")))
         }
@@ -144,31 +143,29 @@ fn u16_of(number: i64) -> u16 {
 }
 
 pub(super) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
-    Ok(whole(deserializer, "the port", 1, 65_535)?.map(u16_of))
+    Ok(whole(deserializer, "the port", PORT)?.map(u16_of))
 }
 
 pub(super) fn keepalive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    Ok(whole(deserializer, "the keepalive in seconds", 0, 65_535)?
+    Ok(whole(deserializer, "the keepalive in seconds", KEEPALIVE)?
         .map_or(Broker::default().keepalive, u16_of))
 }
 
 pub(super) fn bind_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    Ok(whole(deserializer, "the local port", 0, 65_535)?.map_or(0, u16_of))
+    Ok(whole(deserializer, "the local port", BIND_PORT)?.map_or(0, u16_of))
 }
 
 pub(super) fn queued_messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let number = whole(deserializer, "the number of messages", 1, i64::MAX)?;
+    let number = whole(deserializer, "the number of messages", AT_LEAST_ONE)?;
     Ok(number.map_or(Broker::default().max_queued_messages, i64::unsigned_abs))
 }
 
 pub(super) fn queued_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let number = whole(deserializer, "the number of bytes", 1, i64::MAX)?;
+    let number = whole(deserializer, "the number of bytes", AT_LEAST_ONE)?;
     Ok(number.map_or(Broker::default().max_queued_bytes, i64::unsigned_abs))
 }
 
 fn delay<'de, D: Deserializer<'de>>(deserializer: D, default: f64) -> Result<f64, D::Error> {
-    /// Longer than anyone waits, and short enough for every clock.
-    const MOST: f64 = 86_400.0;
     #[expect(clippy::cast_precision_loss, reason = "no delay comes near 2^53 seconds")]
     let seconds = match set(deserializer)? {
         None => return Ok(default),
@@ -176,11 +173,11 @@ fn delay<'de, D: Deserializer<'de>>(deserializer: D, default: f64) -> Result<f64
         Some(Setting::Float(number)) => number,
         Some(other) => return Err(wrong_kind("a number of seconds", &other)),
     };
-    if seconds > 0.0 && seconds <= MOST {
+    if seconds > 0.0 && seconds <= LONGEST_DELAY {
         return Ok(seconds);
     }
     Err(de::Error::custom(format!(
-        "a delay cannot be {seconds} s; write a number of seconds over 0, at most {MOST}"
+        "a delay cannot be {seconds} s; write a number of seconds over 0, at most {LONGEST_DELAY}"
     )))
 }
 
@@ -237,7 +234,7 @@ fn name<E: de::Error>(setting: &Setting, what: &str, names: Names) -> Result<&'s
 
 pub(super) fn transport<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Transport, D::Error> {
     let Some(setting) = set(deserializer)? else { return Ok(Transport::default()) };
-    Ok(match name(&setting, "transport", &["tcp", "websockets", "unix"])? {
+    Ok(match name(&setting, "transport", TRANSPORTS)? {
         "websockets" => Transport::Websockets,
         "unix" => Transport::Unix,
         _ => Transport::Tcp,

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 
+use super::fields::{Fields, Takes};
 use super::suggest::nearest;
 
 /// The value of one key. `Debug` shows the kind only, because the value may be a secret.
@@ -43,27 +45,63 @@ impl fmt::Debug for Setting {
     }
 }
 
+/// One line of a section.
+#[derive(Clone, Debug)]
+struct Entry {
+    key: String,
+    value: Setting,
+    /// The tag that the value comes from, such as `!env NAME`. Such a value is in no sentence.
+    origin: Option<String>,
+}
+
 /// The keys and values of one section, in the order of the file.
 #[derive(Clone, Debug, Default)]
-pub struct Section(Vec<(String, Setting)>);
+pub struct Section(Vec<Entry>);
 
 impl Section {
     /// Adds a key.
     pub fn push(&mut self, key: impl Into<String>, value: Setting) {
-        self.0.push((key.into(), value));
+        self.0.push(Entry { key: key.into(), value, origin: None });
+    }
+
+    /// Adds a key whose value comes from the tag `origin`, such as `!secret NAME`. The value is never shown. A text
+    /// from the environment is read as what the field takes, because it cannot say what it is.
+    pub fn push_hidden(&mut self, key: impl Into<String>, value: Setting, origin: impl Into<String>) {
+        self.0.push(Entry { key: key.into(), value, origin: Some(origin.into()) });
     }
 
     /// The keys that the file sets.
     pub(super) fn given(&self) -> HashSet<String> {
-        self.0.iter().map(|(key, _)| key.clone()).collect()
+        self.0.iter().map(|entry| entry.key.clone()).collect()
     }
 
-    /// Makes the structure; keys that are missing keep their defaults.
-    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, SectionError> {
-        T::deserialize(de::value::MapAccessDeserializer::new(Entries {
-            rest: self.0.into_iter(),
-            current: None,
-        }))
+    /// Makes the structure, and tells all that is wrong: keys that are missing or wrong keep their defaults.
+    /// `contradiction` looks at the whole, where each key alone is right.
+    pub(super) fn read_all<T: DeserializeOwned + Default + Fields>(
+        mut self,
+        contradiction: impl Fn(&T) -> Option<SectionError>,
+    ) -> (T, Vec<SectionError>) {
+        let mut errors: Vec<SectionError> = Vec::new();
+        loop {
+            let entries =
+                Entries::<T> { rest: self.0.clone().into_iter(), current: None, section: PhantomData };
+            match T::deserialize(de::value::MapAccessDeserializer::new(entries)) {
+                Ok(section) => {
+                    if errors.is_empty() {
+                        errors.extend(contradiction(&section));
+                    }
+                    return (section, errors);
+                }
+                Err(error) => {
+                    let before = self.0.len();
+                    self.0.retain(|entry| entry.key != error.key);
+                    errors.push(error);
+                    if self.0.len() == before {
+                        return (T::default(), errors);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -101,23 +139,63 @@ impl de::Error for SectionError {
 }
 
 /// Hands the entries to serde one by one, and puts the key into what goes wrong with a value.
-struct Entries {
-    rest: std::vec::IntoIter<(String, Setting)>,
-    current: Option<(String, Setting)>,
+struct Entries<T> {
+    rest: std::vec::IntoIter<Entry>,
+    current: Option<Entry>,
+    section: PhantomData<T>,
 }
 
-impl<'de> MapAccess<'de> for Entries {
+impl<'de, T: Fields> MapAccess<'de> for Entries<T> {
     type Error = SectionError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, SectionError> {
         self.current = self.rest.next();
-        self.current.as_ref().map(|(key, _)| seed.deserialize(key.as_str().into_deserializer())).transpose()
+        self.current
+            .as_ref()
+            .map(|entry| seed.deserialize(entry.key.as_str().into_deserializer()))
+            .transpose()
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, SectionError> {
-        let (key, value) = self.current.take().ok_or_else(|| de::Error::custom("a value without a key"))?;
-        seed.deserialize(Value(value)).map_err(|error| SectionError { key, ..error })
+        let Entry { key, value, origin } = self
+            .current
+            .take()
+            .ok_or_else(|| <SectionError as de::Error>::custom("a value without a key"))?;
+        let Some(origin) = origin else {
+            return seed.deserialize(Value(value)).map_err(|error| SectionError { key, ..error });
+        };
+        let takes = T::takes(&key);
+        let value = match (value, takes) {
+            (Setting::Text(text), Some(takes)) if origin.starts_with("!env") => from_outside(text, takes),
+            (value, _) => value,
+        };
+        seed.deserialize(Value(value)).map_err(|_| {
+            let wanted = takes.map_or_else(|| "another value".to_owned(), |takes| takes.to_string());
+            SectionError::value(
+                &key,
+                format!("what '{origin}' gives cannot be used here; {wanted} is needed"),
+            )
+        })
     }
+}
+
+/// A text that cannot say what it is, as what is wanted.
+fn from_outside(text: String, takes: Takes) -> Setting {
+    let word = text.trim();
+    if word.is_empty() && !matches!(takes, Takes::Text) {
+        return Setting::Null;
+    }
+    let read = match takes {
+        Takes::Text | Takes::OneOf(_) | Takes::Protocol => None,
+        Takes::Whole(_) => word.parse().ok().map(Setting::Int),
+        Takes::Seconds => word.parse().ok().map(Setting::Float),
+        Takes::Truth => match word.to_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some(Setting::Bool(true)),
+            "false" | "no" | "off" | "0" => Some(Setting::Bool(false)),
+            _ => None,
+        },
+    };
+    read.unwrap_or(Setting::Text(text))
 }
 
 struct Value(Setting);

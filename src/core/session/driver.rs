@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Sleep;
 
 use super::Shared;
+use super::alarm::Alarm;
 use super::backoff::Backoff;
 use super::codec::{self, CodecError};
 use super::cork::HOLD;
@@ -99,8 +99,15 @@ impl Driver {
     /// Carries a connection from CONNECT to its end; the event that tells of it and the pause that follows.
     async fn serve(&mut self, stream: tokio::net::TcpStream) -> Option<(Event, Duration)> {
         let started = Instant::now();
+        let mut connection = match Connection::new(Arc::clone(&self.shared), stream) {
+            Ok(connection) => connection,
+            Err(error) => {
+                let retry_in = self.backoff.next_delay(fastrand::f64());
+                let reason = format!("the system gives no timer to watch the connection with ({error})");
+                return Some((Event::Unreachable { reason, retry_in }, retry_in));
+            }
+        };
         self.shared.protocol().connection_opened(self.shared.now());
-        let mut connection = Connection::new(Arc::clone(&self.shared), stream);
         let end = connection.run(self).await;
         let written = connection.out.taken;
         let was_connected = {
@@ -235,8 +242,7 @@ struct Connection<S> {
     stream: S,
     input: BytesMut,
     out: Out,
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_set_to: Duration,
+    alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
     /// Since when messages are held back.
@@ -271,18 +277,17 @@ struct Step {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(shared: Arc<Shared>, stream: S) -> Self {
-        Self {
+    fn new(shared: Arc<Shared>, stream: S) -> io::Result<Self> {
+        Ok(Self {
             shared,
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
             out: Out { buffer: BytesMut::with_capacity(4096), taken: 0 },
-            timer: None,
-            timer_set_to: Duration::MAX,
+            alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
             events: Vec::new(),
-        }
+        })
     }
 
     async fn run(&mut self, driver: &mut Driver) -> End {
@@ -315,7 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     [protocol.deadline(), held_until].into_iter().flatten().min()
                 }
             };
-            self.set_timer(deadline);
+            self.alarm.set(deadline, self.shared.now());
             let Step { read, wrote } = match self.step(reading).await {
                 Ok(step) => step,
                 Err(error) => return End::Io(error),
@@ -382,7 +387,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for whatever comes first: bytes, room in the socket, a request of the service, a deadline. Reads
     /// and writes in one step, so that neither direction can starve the other.
     async fn step(&mut self, reading: bool) -> io::Result<Step> {
-        let Self { shared, stream, input, out, timer, .. } = self;
+        let Self { shared, stream, input, out, alarm, .. } = self;
         let mut woken = pin!(shared.driver_wake.notified());
         poll_fn(|cx| {
             let mut step = Step::default();
@@ -403,34 +408,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             let moved = step.read.is_some() || step.wrote.is_some();
-            if moved
-                || woken.as_mut().poll(cx).is_ready()
-                || timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
-            {
+            if moved || woken.as_mut().poll(cx).is_ready() || alarm.poll(cx).is_ready() {
                 return Poll::Ready(Ok(step));
             }
             Poll::Pending
         })
         .await
-    }
-
-    /// Arms the timer. A timer that is set too early is left alone: it fires once, and is set anew then. So
-    /// traffic, which pushes the keepalive out with each packet, costs no timer operations.
-    fn set_timer(&mut self, deadline: Option<Duration>) {
-        let Some(deadline) = deadline else {
-            self.timer = None;
-            self.timer_set_to = Duration::MAX;
-            return;
-        };
-        let fired = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        if fired || deadline < self.timer_set_to || self.timer.is_none() {
-            let at = self.shared.instant(deadline);
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(at.into()),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
-            }
-            self.timer_set_to = deadline;
-        }
     }
 
     /// Ends the stream so that the last bytes are read: closing a socket that still has unread input makes

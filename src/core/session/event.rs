@@ -54,7 +54,8 @@ pub enum Event {
         /// The number that `unsubscribe` returned.
         mid: u16,
     },
-    /// A message was acknowledged. Only if the options ask for it.
+    /// A message was acknowledged. Only if the options ask for it, and left out while 65535 of these wait: the
+    /// numbers have come round by then.
     Published {
         /// The number that `publish` returned.
         mid: u16,
@@ -75,6 +76,9 @@ pub enum Event {
 
 /// Topics of dropped messages that are remembered by name.
 const NAMED_DROPS: usize = 10_000;
+
+/// [`Event::Published`] that may wait: as many as there are numbers.
+const PUBLISHED: usize = 65_535;
 
 /// Messages dropped since they were last asked for.
 #[derive(Debug, Default)]
@@ -114,6 +118,7 @@ pub(super) struct Inbox {
     events: VecDeque<Event>,
     messages: usize,
     bytes: usize,
+    published: usize,
     max_messages: usize,
     max_bytes: usize,
     pub drops: Drops,
@@ -128,6 +133,7 @@ impl Inbox {
             events: VecDeque::new(),
             messages: 0,
             bytes: 0,
+            published: 0,
             max_messages,
             max_bytes,
             drops: Drops::default(),
@@ -151,9 +157,14 @@ impl Inbox {
     }
 
     pub fn push(&mut self, event: Event) {
-        if let Event::Message(message) = &event {
-            self.messages += 1;
-            self.bytes += message.size();
+        match &event {
+            Event::Message(message) => {
+                self.messages += 1;
+                self.bytes += message.size();
+            }
+            Event::Published { .. } if self.published == PUBLISHED => return,
+            Event::Published { .. } => self.published += 1,
+            _ => {}
         }
         self.events.push_back(event);
     }
@@ -171,9 +182,13 @@ impl Inbox {
             match self.events.pop_front() {
                 Some(Event::Dropped { .. }) => into.push(self.drops.take()),
                 Some(event) => {
-                    if let Event::Message(message) = &event {
-                        self.messages -= 1;
-                        self.bytes -= message.size();
+                    match &event {
+                        Event::Message(message) => {
+                            self.messages -= 1;
+                            self.bytes -= message.size();
+                        }
+                        Event::Published { .. } => self.published -= 1,
+                        _ => {}
                     }
                     into.push(event);
                 }
@@ -187,5 +202,46 @@ impl Inbox {
         }
         let room = self.messages <= self.max_messages / 2 && self.bytes <= self.max_bytes / 2;
         room && std::mem::take(&mut self.reader_waits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_that_nobody_takes_do_not_pile_up_for_ever() {
+        let mut inbox = Inbox::new(10, 1000);
+        for _ in 0..2 {
+            for mid in 0..100_000_u32 {
+                let mid = u16::try_from(mid % 65_535 + 1).unwrap();
+                inbox.push(Event::Published { mid });
+            }
+            let mut events = Vec::new();
+            inbox.take(usize::MAX, &mut events);
+            assert_eq!(events.len(), 65_535);
+            assert_eq!(events[65_534], Event::Published { mid: 65_535 });
+        }
+        assert!(!inbox.is_full(0, 0, 1), "they take no room from messages");
+    }
+
+    #[test]
+    fn drops_are_one_event_however_many_there_are() {
+        let mut inbox = Inbox::new(10, 1000);
+        inbox.push_drops(vec!["a".into(), "b".into()]);
+        inbox.push_drops(vec!["a".into()]);
+        let mut events = Vec::new();
+        inbox.take(10, &mut events);
+        match events.remove(0) {
+            Event::Dropped { count: 3, topics: Some(mut topics) } => {
+                topics.sort();
+                assert_eq!(topics, ["a", "b"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let many = (0..20_000).map(|number| number.to_string()).collect();
+        inbox.push_drops(many);
+        inbox.take(10, &mut events);
+        assert_eq!(events, [Event::Dropped { count: 20_000, topics: None }]);
     }
 }

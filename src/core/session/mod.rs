@@ -3,6 +3,7 @@
 //! [`Session`] is what the rest of the program holds. `protocol` decides, `outbox` remembers, `driver` moves
 //! bytes, `transport` connects, `codec` knows how packets look.
 
+mod alarm;
 pub mod backoff;
 pub mod codec;
 pub mod completion;
@@ -77,10 +78,6 @@ impl Shared {
 
     fn now(&self) -> Duration {
         self.origin.elapsed()
-    }
-
-    fn instant(&self, time: Duration) -> Instant {
-        self.origin + time
     }
 
     /// Whether a thread of the service waits for the broker's answer.
@@ -275,8 +272,7 @@ impl Session {
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
         let message = Message { topic, payload, qos, retain, dup: false };
-        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
-        let urgency = speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency);
+        let urgency = self.urgency();
         let mut receipt = self.shared.protocol().publish(message, urgency)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
@@ -294,7 +290,7 @@ impl Session {
     pub fn wait_for_room(&self, size: usize, timeout: Duration) -> bool {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
-        if protocol.has_to_wait(size) {
+        if protocol.has_to_wait(size, self.urgency()) {
             drop(self.shared.await_progress(protocol, timeout));
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
@@ -324,6 +320,12 @@ impl Session {
 
     fn speaker(&self) -> MutexGuard<'_, Option<(ThreadId, Urgency)>> {
         self.shared.speaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the messages of this thread stand among the others.
+    fn urgency(&self) -> Urgency {
+        let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
+        speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency)
     }
 
     /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the

@@ -42,6 +42,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    fn doubled(self) -> Self {
+        let Self { messages, bytes, window } = self;
+        Self { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window }
+    }
+
     /// Whether a message of `size` bytes is too many on top of `count` messages of `bytes` bytes. A message
     /// larger than the byte limit has room when it is the only one.
     fn exceeded(&self, count: usize, bytes: usize, size: usize) -> bool {
@@ -164,26 +169,22 @@ impl Outbox {
         self.bytes
     }
 
-    /// Whether a message of `size` bytes has to wait.
-    pub fn is_full_for(&self, size: usize) -> bool {
-        self.limits.exceeded(self.count, self.bytes, size)
-    }
-
-    /// Whether a message of `size` bytes of the greeting has to wait.
-    pub fn is_full_for_greeting(&self, size: usize) -> bool {
-        let Limits { messages, bytes, window } = self.limits;
-        let doubled = Limits { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window };
-        doubled.exceeded(self.count, self.bytes, size)
+    /// Whether a message of `size` bytes has to wait. What must not wait for the queue has as much room again.
+    pub fn is_full_for(&self, size: usize, urgency: Urgency) -> bool {
+        let limits = match urgency {
+            Urgency::Ordinary => self.limits,
+            Urgency::Greeting | Urgency::Farewell => self.limits.doubled(),
+        };
+        limits.exceeded(self.count, self.bytes, size)
     }
 
     /// Takes a message while connected: there is room, or there is not.
     pub fn admit(&mut self, outgoing: Outgoing, urgency: Urgency) -> Admission {
-        let size = outgoing.message.size();
-        match urgency {
-            Urgency::Greeting => return self.admit_greeting(outgoing),
-            Urgency::Ordinary if self.is_full_for(size) => return Admission::Full(outgoing),
-            Urgency::Farewell if self.is_full_for_greeting(size) => return Admission::Full(outgoing),
-            Urgency::Ordinary | Urgency::Farewell => {}
+        if self.is_full_for(outgoing.message.size(), urgency) {
+            return Admission::Full(outgoing);
+        }
+        if urgency == Urgency::Greeting {
+            return self.admit_greeting(outgoing);
         }
         self.account(&outgoing);
         self.queue.push_back(outgoing);
@@ -191,12 +192,8 @@ impl Outbox {
     }
 
     /// Takes a message of the greeting, which overtakes the queue: all but what was published before on its
-    /// own topic, for the topic's last message must stay the last. A full queue, held back for the greeting,
-    /// must not hold the greeting back: it has as much room again.
+    /// own topic, for the topic's last message must stay the last.
     fn admit_greeting(&mut self, outgoing: Outgoing) -> Admission {
-        if self.is_full_for_greeting(outgoing.message.size()) {
-            return Admission::Full(outgoing);
-        }
         self.supersede(&outgoing);
         self.account(&outgoing);
         let topic = &outgoing.message.topic;
@@ -219,7 +216,7 @@ impl Outbox {
         }
         self.supersede(&outgoing);
         let mut dropped = Vec::new();
-        while self.is_full_for(size)
+        while self.is_full_for(size, Urgency::Ordinary)
             && let Some(oldest) = self.queue.take_oldest_qos0()
         {
             self.unaccount(&oldest);

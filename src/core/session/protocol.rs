@@ -181,13 +181,8 @@ impl Protocol {
     }
 
     /// Whether a message of `size` bytes has to wait for room, and room will come.
-    pub fn has_to_wait(&self, size: usize) -> bool {
-        match self.phase {
-            _ if self.is_closing() => false,
-            Phase::Greeting(_) => self.outbox.is_full_for_greeting(size),
-            Phase::Online => self.outbox.is_full_for(size),
-            Phase::Offline | Phase::Connecting(_) => false,
-        }
+    pub fn has_to_wait(&self, size: usize, urgency: Urgency) -> bool {
+        self.is_connected() && !self.is_closing() && self.outbox.is_full_for(size, urgency)
     }
 
     /// Subscribes now, and again on every connect. A filter that this connection's restoration has covered

@@ -23,6 +23,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// The next message.
     pub fn front(&self) -> Option<&Outgoing> {
         // `pop_front` and `take` leave no hole at the front.
         self.slots.front().and_then(Option::as_ref)
@@ -38,11 +39,13 @@ impl Queue {
         self.slots.iter().flatten().any(|outgoing| outgoing.message.topic == topic)
     }
 
+    /// Takes a message that was published while connected.
     pub fn push_back(&mut self, outgoing: Outgoing) {
         self.count_in(&outgoing);
         self.slots.push_back(Some(outgoing));
     }
 
+    /// Takes a message that was published offline, and whose place a newer one may take.
     pub fn push_back_coalescing(&mut self, outgoing: Outgoing) {
         if outgoing.is_coalescing() {
             let number = self.base + i64::try_from(self.slots.len()).unwrap_or(i64::MAX);
@@ -51,6 +54,7 @@ impl Queue {
         self.push_back(outgoing);
     }
 
+    /// Takes a message back that was on its way when the connection was lost.
     pub fn push_front(&mut self, outgoing: Outgoing) {
         self.base -= 1;
         if outgoing.is_coalescing() {
@@ -61,6 +65,7 @@ impl Queue {
         self.qos0_from = self.base;
     }
 
+    /// Gives the next message out.
     pub fn pop_front(&mut self) -> Option<Outgoing> {
         let outgoing = self.slots.pop_front()??;
         self.count_out(&outgoing);
@@ -72,11 +77,13 @@ impl Queue {
         Some(outgoing)
     }
 
+    /// Gives out the retained QoS 0 message of `topic` whose place a newer one takes.
     pub fn take_superseded(&mut self, topic: &str) -> Option<Outgoing> {
         let number = self.retained.remove(topic)?;
         self.take(number)
     }
 
+    /// Gives out the oldest QoS 0 message.
     pub fn take_oldest_qos0(&mut self) -> Option<Outgoing> {
         let start = usize::try_from(self.qos0_from - self.base).unwrap_or(0);
         let is_qos0 =
@@ -87,11 +94,13 @@ impl Queue {
         };
         let number = self.base + i64::try_from(start + distance).unwrap_or(0);
         self.qos0_from = number;
-        let outgoing = self.take(number)?;
-        if self.retained.get(&outgoing.message.topic) == Some(&number) {
-            self.retained.remove(&outgoing.message.topic);
+        // Before it is taken: that may close the holes, and then this number is another slot's.
+        let topic = &self.slots.get(start + distance)?.as_ref()?.message.topic;
+        if self.retained.get(topic) == Some(&number) {
+            let topic = topic.clone();
+            self.retained.remove(&topic);
         }
-        Some(outgoing)
+        self.take(number)
     }
 
     fn take(&mut self, number: i64) -> Option<Outgoing> {
@@ -129,17 +138,20 @@ impl Queue {
     }
 
     fn close_holes(&mut self) {
+        let mut numbers = self.base..;
+        let mut moved = HashMap::with_capacity(self.retained.len());
+        let old = self.base..;
+        for (outgoing, old) in self.slots.iter().zip(old) {
+            if let Some(outgoing) = outgoing
+                && let Some(number) = numbers.next()
+                && self.retained.get(&outgoing.message.topic) == Some(&old)
+            {
+                moved.insert(outgoing.message.topic.clone(), number);
+            }
+        }
+        self.retained = moved;
         self.slots.retain(Option::is_some);
         self.holes = 0;
         self.qos0_from = self.base;
-        let coalescing = std::mem::take(&mut self.retained);
-        for (number, slot) in (self.base..).zip(&self.slots) {
-            if let Some(outgoing) = slot
-                && outgoing.is_coalescing()
-                && coalescing.contains_key(&outgoing.message.topic)
-            {
-                self.retained.insert(outgoing.message.topic.clone(), number);
-            }
-        }
     }
 }

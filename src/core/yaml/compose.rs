@@ -82,7 +82,7 @@ pub(super) fn compose(text: &str, limits: &Limits) -> Result<Graph, YamlError> {
 /// The place in the text as it was before spaces were put into it.
 fn without(spaces: &[Mark], mark: Mark) -> Mark {
     let before = spaces.iter().filter(|space| space.line == mark.line && space.column < mark.column).count();
-    Mark { line: mark.line, column: mark.column - u32::try_from(before).unwrap_or(0) }
+    Mark { column: mark.column - u32::try_from(before).unwrap_or(0), ..mark }
 }
 
 /// Why a text was not composed.
@@ -153,10 +153,9 @@ impl<'a> Composer<'a> {
             | EventData::DocumentEnd { .. } => {}
             EventData::Alias { anchor } => {
                 let Some(&id) = self.anchors.get(&anchor) else {
-                    let problem = format!(
-                        "the alias '*{anchor}' has no anchor '&{anchor}' above it; correct the name, or put the \
-                         text in quotes if the '*' is meant as text"
-                    );
+                    // The name is not shown: it may be a password whose quotes were forgotten.
+                    let problem = "an alias ('*') has no anchor ('&') of this name above it; correct the name, or put \
+                                   the text in quotes if the '*' is meant as text";
                     return Err(YamlError::at(mark, problem));
                 };
                 self.graph.aliases = true;
@@ -204,7 +203,7 @@ impl<'a> Composer<'a> {
             if let Some(first) = self.anchors.get(&anchor) {
                 let line = self.graph.nodes[first.index()].mark.line;
                 let problem =
-                    format!("the anchor '&{anchor}' stands a second time, first in line {line}; rename one");
+                    format!("this anchor ('&') stands a second time, first in line {line}; rename one");
                 return Err(YamlError::at(node.mark, problem));
             }
             self.anchors.insert(anchor, id);
@@ -266,7 +265,7 @@ fn collection_tag(tag: Option<&str>, default: Tag) -> Tag {
 
 fn place(mark: libyaml_safer::Mark) -> Mark {
     let from_one = |n: u64| u32::try_from(n.saturating_add(1)).unwrap_or(u32::MAX);
-    Mark { line: from_one(mark.line), column: from_one(mark.column) }
+    Mark { line: from_one(mark.line), column: from_one(mark.column), file: 0 }
 }
 
 /// Hands a text to the parser piece by piece: it would decode all that it is offered at once, four bytes to a

@@ -311,10 +311,14 @@ impl Constructor<'_> {
 
     fn unknown_tag(&self, id: NodeId) -> YamlError {
         let tag = self.nodes[id.index()].tag.shorthand();
-        let python = tag.starts_with("!!python/");
-        let reason =
-            if python { "names a Python object, which is not read from files" } else { "is unknown" };
-        self.error(id, &format!("the tag '{tag}' {reason}; remove it, or put the text in quotes"))
+        let problem = if tag.starts_with("!!python/") {
+            format!("the tag '{tag}' names a Python object, which is not read from files; remove it")
+        } else {
+            // Not shown: it may be a password whose quotes were forgotten.
+            "a tag ('!') that is unknown here; remove it, or put the text in quotes if the '!' is meant as text"
+                .to_owned()
+        };
+        self.error(id, &problem)
     }
 
     fn wrong_kind(&self, id: NodeId, wanted: &str) -> YamlError {

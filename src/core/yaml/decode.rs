@@ -60,5 +60,6 @@ pub(super) fn mark_after(before: &str) -> Mark {
     Mark {
         line: count(before.bytes().filter(|byte| *byte == b'\n').count()),
         column: count(before[line_start..].chars().count()),
+        file: 0,
     }
 }

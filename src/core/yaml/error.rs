@@ -28,6 +28,20 @@ impl YamlError {
         self
     }
 
+    /// Gives each error the name of the file that its mark is in.
+    pub(super) fn in_files(self, names: &[String]) -> Self {
+        match names.get(usize::from(self.mark.file)) {
+            Some(name) => self.in_file(name),
+            None => self,
+        }
+    }
+
+    /// Says that the text is not the document itself, but the file of this number.
+    pub(super) fn of_file(mut self, file: u16) -> Self {
+        self.mark.file = file;
+        self
+    }
+
     /// The name of the file, as it was given to `load`.
     pub fn file(&self) -> &str {
         &self.file

@@ -12,6 +12,7 @@ mod construct;
 mod decode;
 mod emit;
 mod error;
+mod expand;
 mod guard;
 pub mod limits;
 mod node;
@@ -25,6 +26,7 @@ mod timestamp;
 pub use bigint::{BigInt, Int};
 pub use emit::{EmitError, emit};
 pub use error::YamlError;
+pub use expand::{Surroundings, load_with_tags};
 pub use limits::Limits;
 pub use node::{Document, Mark, NodeId, Step, Value};
 pub use timestamp::{Date, DateTime};
@@ -50,7 +52,10 @@ fn load_unnamed(bytes: &[u8], limits: &Limits) -> Result<Document, YamlError> {
         )));
     }
     let text = decode::decode(bytes)?;
-    let graph = compose::compose(&text, limits)?;
+    values(compose::compose(&text, limits)?, limits)
+}
+
+fn values(graph: compose::Graph, limits: &Limits) -> Result<Document, YamlError> {
     let aliases = graph.aliases;
     let document = construct::construct(graph, limits)?;
     if aliases {

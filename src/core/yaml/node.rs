@@ -1,5 +1,7 @@
 //! A YAML document as a graph of typed nodes, each with its place in the text.
 
+use std::collections::HashMap;
+
 use super::bigint::Int;
 use super::timestamp::{Date, DateTime};
 
@@ -26,6 +28,8 @@ pub struct Mark {
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
+    /// Which file, by its number in [`Document::files`]; 0 is the document itself.
+    pub file: u16,
 }
 
 /// What a node is, in the types that PyYAML's `FullLoader` gives.
@@ -115,6 +119,10 @@ pub struct Document {
     values: Vec<Value>,
     marks: Vec<Mark>,
     root: Option<NodeId>,
+    /// The files that the tags of a configuration have led to; empty where there is only the document itself.
+    files: Vec<String>,
+    /// The nodes whose value comes from a tag such as `!secret NAME`, each with the tag.
+    origins: HashMap<NodeId, String>,
 }
 
 impl Document {
@@ -124,7 +132,22 @@ impl Document {
     }
 
     pub(super) fn from_parts(values: Vec<Value>, marks: Vec<Mark>, root: Option<NodeId>) -> Self {
-        Self { values, marks, root }
+        Self { values, marks, root, ..Self::default() }
+    }
+
+    pub(super) fn with_sources(mut self, files: Vec<String>, origins: HashMap<NodeId, String>) -> Self {
+        (self.files, self.origins) = (files, origins);
+        self
+    }
+
+    /// The files that the nodes come from, by the number in their marks; empty where there is only one.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// The tag that a node's value comes from, `!env NAME` or `!secret NAME`: such a value is not to be shown.
+    pub fn origin(&self, id: NodeId) -> Option<&str> {
+        self.origins.get(&id).map(String::as_str)
     }
 
     /// Adds a node that stands at no place in a text and gives its number.

@@ -66,7 +66,9 @@ impl World {
             return self.failed(&fault);
         }
         let Some(connection) = &mut self.connection else { return };
-        self.protocol.poll(&mut connection.wire, self.now, true);
+        // Sometimes messages are held back, for more may follow.
+        let messages = !(self.chaos && self.protocol.may_linger() && self.rng.u8(..4) == 0);
+        self.protocol.poll(&mut connection.wire, self.now, messages);
         for sent in std::mem::take(&mut connection.wire.sent) {
             self.check_sent(sent);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use miqro::core::session::completion::Outcome;
 use miqro::core::session::message::{Message, QoS};
+use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::{Packet, PacketId};
 use miqro::core::session::protocol::Refusal;
 
@@ -167,6 +168,7 @@ impl World {
             message.dup, accepted.was_on_wire
         );
         accepted.span = Some(span);
+        accepted.waits_since_offline = false;
         let newest = self.ledger.newest.entry((message.topic.clone(), message.qos)).or_insert(number);
         assert!(*newest <= number, "message {number} is sent after {newest}");
         *newest = number;
@@ -217,8 +219,32 @@ impl World {
         assert!(self.waiting <= self.options.max_incoming_messages);
     }
 
+    /// Laws: the oldest QoS 0 messages make room (a greeting is not in the order of its age); of the retained
+    /// ones of a topic only the newest waits, of those that were published offline.
+    pub fn check_pushed_out(&mut self, newer: u64, dropped: &[u64]) {
+        let offline_state = |m: &Accepted| m.waits_since_offline && m.retain && m.qos == QoS::AtMostOnce;
+        let of_qos0: Vec<_> = self.ledger.pending.iter().copied().filter(|number| *number != newer).collect();
+        let (topic, is_state) = {
+            let message = self.ledger.get(newer);
+            (message.topic.clone(), offline_state(message))
+        };
+        for number in of_qos0 {
+            let older = self.ledger.get(number);
+            assert!(
+                !(is_state && offline_state(older) && older.topic == topic),
+                "messages {number} and {newer} are both kept"
+            );
+            assert!(
+                older.qos != QoS::AtMostOnce
+                    || self.options.greeting_timeout > 0.0
+                    || dropped.iter().all(|dropped| *dropped < number),
+                "message {number} is older than {dropped:?}, which were dropped for {newer}"
+            );
+        }
+    }
+
     /// Law: a message is refused only for want of room, and while offline QoS 0 messages are no hindrance.
-    pub fn check_refusal(&self, refusal: Refusal, size: usize) {
+    pub fn check_refusal(&self, refusal: Refusal, size: usize, urgency: Urgency) {
         let connected = self.protocol.is_connected();
         let kept: Vec<_> = self
             .ledger
@@ -231,7 +257,10 @@ impl World {
             || !kept.is_empty() && bytes + size > self.options.max_queued_bytes;
         match refusal {
             Refusal::Closed => assert!(self.closing),
-            Refusal::FullWhileConnected => assert!(connected && full),
+            // And who is told to wait for room has something to wait for.
+            Refusal::FullWhileConnected => {
+                assert!(connected && full && self.protocol.has_to_wait(size, urgency));
+            }
             Refusal::FullWhileOffline => assert!(!connected && full),
         }
     }

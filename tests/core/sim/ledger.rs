@@ -18,6 +18,8 @@ pub struct Accepted {
     pub completion: Arc<Completion>,
     /// What the completion must say now.
     pub expected: Outcome,
+    /// It was published while there was no connection, and has not been sent since.
+    pub waits_since_offline: bool,
     /// A newer one has taken its place, or it was dropped: it need not arrive.
     pub given_up: bool,
     /// A byte of it was on the wire in an earlier connection of this session with the broker.
@@ -100,8 +102,8 @@ impl Ledger {
     }
 
     /// Those whose completion changed though nothing was written or acknowledged: what an offline publish of
-    /// number `newer` has pushed out. The topics of the dropped ones.
-    pub fn pushed_out(&mut self, newer: u64) -> Vec<String> {
+    /// number `newer` has pushed out. The numbers of the dropped ones, in order.
+    pub fn pushed_out(&mut self, newer: u64) -> Vec<u64> {
         let (topic, qos, retain) = {
             let message = self.get(newer);
             (message.topic.clone(), message.qos, message.retain)
@@ -116,7 +118,7 @@ impl Ledger {
                     qos == QoS::AtMostOnce && retain && message.retain && message.topic == topic,
                     "message {number} was settled by the publish of message {newer}"
                 ),
-                Outcome::Failed(PublishFailure::Dropped) => dropped.push(message.topic.clone()),
+                Outcome::Failed(PublishFailure::Dropped) => dropped.push(number),
                 Outcome::Failed(PublishFailure::Closed) => panic!("message {number} was given up"),
             }
             assert!(

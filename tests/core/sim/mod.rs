@@ -21,8 +21,8 @@ use world::{Tally, World};
 
 /// Steps of one world.
 const STEPS: u64 = 2000;
-/// Worlds in the ordinary test run: six million steps.
-const SEEDS: u64 = 3000;
+/// Worlds in the ordinary test run: three million steps.
+const SEEDS: u64 = 1500;
 
 /// Each broke a law when it was found, of those that the list above names.
 const REGRESSIONS: [u64; 9] = [1, 2, 5, 10, 35, 58, 143, 203, 403];

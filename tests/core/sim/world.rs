@@ -123,7 +123,7 @@ impl Tally {
         self.ended_subscriptions += other.ended_subscriptions;
     }
 
-    /// That all of it happened often enough, about a tenth of what six million steps give.
+    /// That all of it happened often enough, about a fifth of what three million steps give.
     pub fn check(&self) {
         let enough = self.connections > 3000
             && self.torn > 200
@@ -240,12 +240,13 @@ impl World {
     }
 
     pub fn publish_at(&mut self, qos: QoS, retain: bool) {
-        self.say(qos, retain, Urgency::Ordinary);
+        let topic = format!("t/{}", self.rng.u8(..4));
+        self.say(topic, qos, retain, Urgency::Ordinary);
     }
 
-    fn say(&mut self, qos: QoS, retain: bool, urgency: Urgency) {
+    fn say(&mut self, topic: String, qos: QoS, retain: bool, urgency: Urgency) {
         let number = self.ledger.accepted.len() as u64;
-        let topic = format!("t/{}", self.rng.u8(..4));
+        let waits_since_offline = !self.protocol.is_connected();
         let padding = if self.rng.u8(..20) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..60) };
         let message = numbered(number, padding, topic.clone(), qos, retain);
         let size = message.size();
@@ -260,13 +261,17 @@ impl World {
                     mid: receipt.mid,
                     completion: receipt.completion,
                     expected: Outcome::Pending,
+                    waits_since_offline,
                     given_up: false,
                     was_on_wire: false,
                     span: None,
                     may_be_lost: false,
                     received: false,
                 });
-                let mut dropped = self.ledger.pushed_out(number);
+                let dropped = self.ledger.pushed_out(number);
+                self.check_pushed_out(number, &dropped);
+                let mut dropped: Vec<_> =
+                    dropped.into_iter().map(|number| self.ledger.get(number).topic.clone()).collect();
                 let mut told = receipt.dropped;
                 self.tally.dropped += dropped.len() as u64;
                 dropped.sort_unstable();
@@ -277,7 +282,7 @@ impl World {
                 self.tally.refused += 1;
                 assert_eq!(count, self.protocol.outbox().len(), "a refused publish changed the outbox");
                 assert_eq!(bytes, self.protocol.outbox().bytes(), "a refused publish changed the outbox");
-                self.check_refusal(refusal, size);
+                self.check_refusal(refusal, size, urgency);
             }
         }
     }
@@ -318,9 +323,17 @@ impl World {
                     if self.chaos && self.rng.u8(..5) == 0 {
                         continue; // It is busy; the session goes on without the greeting after a time.
                     }
+                    let holds = self.options.greeting_timeout > 0.0;
+                    let urgency = if holds { Urgency::Greeting } else { Urgency::Ordinary };
                     for _ in 0..self.rng.usize(..10) {
+                        let topic = format!("t/{}", self.rng.u8(..2));
                         let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
-                        self.say(qos, retain, Urgency::Greeting);
+                        self.say(topic, qos, retain, urgency);
+                        if self.rng.u8(..3) == 0 {
+                            // The network thread does not wait for it to end.
+                            self.drive();
+                            self.socket_takes_some();
+                        }
                     }
                     if self.rng.bool() {
                         let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
@@ -328,8 +341,10 @@ impl World {
                     }
                     if self.chaos && self.rng.u8(..4) == 0 {
                         // Some of it is on its way when the connection breaks.
-                        self.drive();
-                        self.socket_takes_some();
+                        for _ in 0..self.rng.usize(1..6) {
+                            self.drive();
+                            self.socket_takes_some();
+                        }
                         return self.cut();
                     }
                     self.protocol.greeted();
@@ -544,6 +559,7 @@ impl World {
         for _ in 0..self.rng.usize(..20) {
             self.publish();
         }
+        self.say("online".into(), QoS::AtMostOnce, true, Urgency::Farewell);
         self.closing = true;
         self.protocol.close();
         for turn in 0.. {

@@ -78,11 +78,11 @@ fn bytes(packets: &[Packet]) -> Bytes {
 
 /// Runs a connection of `session` on `script` to its end.
 fn run(session: &Session, script: Script) -> (Script, End) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut driver = Driver::new(Arc::clone(&session.shared), session.options.clone());
         session.shared.protocol().connection_opened(session.shared.now());
-        let mut connection = Connection::new(Arc::clone(&session.shared), script);
+        let mut connection = Connection::new(Arc::clone(&session.shared), script).unwrap();
         let end = tokio::time::timeout(Duration::from_secs(20), connection.run(&mut driver)).await;
         (connection.stream, end.expect("the connection ends"))
     })

@@ -1,0 +1,142 @@
+//! One deadline of the network thread, kept by the kernel.
+//!
+//! tokio's own timers wake an idle thread more than once on the way to a deadline a minute ahead (its timer
+//! wheel has levels), and count in milliseconds. A timerfd wakes it once, when it is due.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A deadline that can be polled. Moving it back costs nothing: it then fires once too early, and is set anew.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: imp::Timer,
+    /// The time of the session's clock that the timer is set to.
+    set_to: Option<Duration>,
+}
+
+impl Alarm {
+    /// An alarm that is not set. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's, when it gives no timer.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { timer: imp::Timer::new()?, set_to: None })
+    }
+
+    /// Has it fire at `deadline` or before; `None`: it need not fire.
+    pub fn set(&mut self, deadline: Option<Duration>, now: Duration) {
+        let Some(deadline) = deadline else { return };
+        if self.set_to.is_none_or(|set_to| deadline < set_to) {
+            self.timer.set(deadline.saturating_sub(now));
+            self.set_to = Some(deadline);
+        }
+    }
+
+    /// Ready when it fires; it is not set then.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.set_to.is_none() {
+            return Poll::Pending;
+        }
+        let fired = self.timer.poll(cx);
+        if fired.is_ready() {
+            self.set_to = None;
+        }
+        fired
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod imp {
+    use std::io;
+    use std::os::fd::AsFd;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use nix::sys::time::TimeSpec;
+    use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+    use tokio::io::{AsyncRead, ReadBuf};
+    use tokio::net::unix::pipe::Receiver;
+
+    #[derive(Debug)]
+    pub struct Timer {
+        timer: TimerFd,
+        /// The same timer as tokio watches it. It is no pipe, but it is read like one, and of tokio's ways to
+        /// watch a descriptor this is the one that is safe to call.
+        watched: Receiver,
+    }
+
+    impl Timer {
+        pub fn new() -> io::Result<Self> {
+            let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+            let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+            let watched = Receiver::from_owned_fd_unchecked(timer.as_fd().try_clone_to_owned()?)?;
+            Ok(Self { timer, watched })
+        }
+
+        pub fn set(&mut self, after: Duration) {
+            // Zero would disarm it.
+            let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
+            // Fails only for times that a duration cannot express.
+            let _ = self.timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
+        }
+
+        pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+            let mut expirations = [0; 8];
+            let mut buffer = ReadBuf::new(&mut expirations);
+            Pin::new(&mut self.watched).poll_read(cx, &mut buffer).map(drop)
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod imp {
+    use std::future::Future;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    #[derive(Debug)]
+    pub struct Timer(Pin<Box<tokio::time::Sleep>>);
+
+    impl Timer {
+        pub fn new() -> io::Result<Self> {
+            Ok(Self(Box::pin(tokio::time::sleep(Duration::ZERO))))
+        }
+
+        pub fn set(&mut self, after: Duration) {
+            self.0.as_mut().reset(tokio::time::Instant::now() + after);
+        }
+
+        pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+            self.0.as_mut().poll(cx)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::time::Instant;
+
+    #[test]
+    fn it_fires_at_the_earliest_time_that_was_asked_for_and_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut alarm = Alarm::new().unwrap();
+            let started = Instant::now();
+            alarm.set(Some(Duration::from_secs(60)), Duration::ZERO);
+            alarm.set(Some(Duration::from_millis(5)), Duration::ZERO);
+            alarm.set(Some(Duration::from_secs(30)), Duration::ZERO);
+            poll_fn(|cx| alarm.poll(cx)).await;
+            assert!(started.elapsed() >= Duration::from_millis(5));
+            let unset = poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await;
+            assert!(unset.is_pending());
+            alarm.set(Some(Duration::ZERO), Duration::from_secs(1));
+            poll_fn(|cx| alarm.poll(cx)).await;
+        });
+    }
+}
