@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import FakeBroker, Observer, Peer, Proxy, Script, packets, wait_until
+from harness.broker import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,27 +48,24 @@ def end(script: Script) -> None:
 
 
 def test_a_service_waits_for_a_broker_that_comes_later(
-    make_broker: Callable[..., Broker], tmp_path: Path, write_config: Callable[..., Path]
+    broker: Broker, observer: Observer, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
     """Its loops run meanwhile; what they publish arrives when there is a broker, in order (C43, C44)."""
-    broker = make_broker()
-    write_config(broker.port, broker=QUICK)
+    port = free_port()
+    write_config(port, broker=QUICK)
     with start(tmp_path, TICK="0.2") as script:
         said = script.wait_err("WARNING.*no connection")
-        assert str(broker.port) in said
-        assert "nothing listens" in said
+        assert f"nothing listens on 127.0.0.1:{port}" in said
         script.wait_out("^tick 10$")
-        told = warnings_of(script, str(broker.port))
+        told = warnings_of(script, str(port))
         assert len(told) == 1, f"the same trouble is told once: {told}"
-        with broker, Observer(broker.port) as observer:
+        # The broker comes, with the observer there already to see the first message.
+        with Proxy(broker.port, port):
             observer.wait_for(ONLINE, "1")
-            observer.wait_count("service/worker/tick", 12)
-            observer.barrier()
-            topics = [m.topic for m in observer.received.all() if m.topic.startswith("service/worker/")]
-            ticks = [int(text) for text in observer.payloads("service/worker/tick")]
+            ticks = [message.text for message in observer.wait_count("service/worker/tick", 12)]
             end(script)
-    assert ticks[:12] == list(range(ticks[0], ticks[0] + 12))
-    assert ticks[0] == 1
+    assert ticks[:12] == [str(number) for number in range(1, 13)]
+    topics = [message.topic for message in observer.received.all()]
     assert topics.index(ONLINE) < topics.index("service/worker/tick"), "first it says that it is online (C40)"
 
 

@@ -133,8 +133,9 @@ def test_blocking_for_five_seconds_costs_neither_connection_nor_messages(
         assert topics.index("service/worker/slept") < topics.index("service/worker/echo_response")
         assert proxy.connections == 1
         end(script)
-    assert observer.payloads(ONLINE)[0] == "1"
-    assert observer.payloads(ONLINE).count("0") == 1, "only the goodbye, no will"
+    observer.wait_for(ONLINE, "0")
+    observer.barrier()
+    assert observer.payloads(ONLINE) == ["1", "0"], "only the goodbye, no will"
 
 
 @pytest.mark.parametrize("payload", [b"caf\xe9", b"\xff\xfe\x00", b"\xf0\x9f\x98"])
