@@ -4,6 +4,8 @@ mod broker;
 mod driver;
 mod laws;
 mod ledger;
+mod service;
+mod tally;
 mod wire;
 mod world;
 
@@ -16,8 +18,9 @@ use miqro::core::session::options::SessionOptions;
 use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::Packet;
 use miqro::core::session::protocol::Protocol;
+use tally::Tally;
 use wire::Wire;
-use world::{Tally, World};
+use world::World;
 
 /// Steps of one world.
 const STEPS: u64 = 2000;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use fastrand::Rng;
 use miqro::core::session::codec;
-use miqro::core::session::completion::Outcome;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
 use miqro::core::session::options::SessionOptions;
@@ -15,10 +14,11 @@ use miqro::core::session::packet::{Packet, PacketId};
 use miqro::core::session::protocol::Protocol;
 
 use super::broker::{Broker, numbered};
-use super::ledger::{Accepted, Holder, Ledger};
+use super::ledger::{Holder, Ledger};
+use super::tally::Tally;
 use super::wire::Wire;
 
-const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+pub const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const MS: Duration = Duration::from_millis(1);
 
 /// The client's side of a connection, and the bytes under way.
@@ -79,68 +79,6 @@ pub struct World {
     pub trouble: u8,
     pub closing: bool,
     pub tally: Tally,
-}
-
-/// How often what the laws speak of came to pass: a law about what never happens is none.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
-    pub steps: u64,
-    pub connections: u64,
-    /// Connections that ended in the middle of a packet of the session.
-    pub torn: u64,
-    pub sessions_lost: u64,
-    pub sent: [u64; 3],
-    pub repeated: u64,
-    pub received: [u64; 3],
-    pub refused: u64,
-    pub dropped: u64,
-    pub superseded: u64,
-    pub paused: u64,
-    pub pings: u64,
-    pub found_dead: u64,
-    pub not_answered: u64,
-    pub ended_subscriptions: u64,
-}
-
-impl Tally {
-    pub fn add(&mut self, other: &Self) {
-        let Self { steps, connections, torn, sessions_lost, sent, repeated, received, .. } = self;
-        *steps += other.steps;
-        *connections += other.connections;
-        *torn += other.torn;
-        *sessions_lost += other.sessions_lost;
-        *repeated += other.repeated;
-        for (sum, more) in sent.iter_mut().chain(received).zip(other.sent.iter().chain(&other.received)) {
-            *sum += more;
-        }
-        self.refused += other.refused;
-        self.dropped += other.dropped;
-        self.superseded += other.superseded;
-        self.paused += other.paused;
-        self.pings += other.pings;
-        self.found_dead += other.found_dead;
-        self.not_answered += other.not_answered;
-        self.ended_subscriptions += other.ended_subscriptions;
-    }
-
-    /// That all of it happened often enough, about a fifth of what three million steps give.
-    pub fn check(&self) {
-        let enough = self.connections > 3000
-            && self.torn > 200
-            && self.sessions_lost > 1500
-            && self.sent.iter().all(|count| *count > 5000)
-            && self.repeated > 1000
-            && self.received.iter().all(|count| *count > 4000)
-            && self.refused > 50_000
-            && self.dropped > 9000
-            && self.superseded > 20_000
-            && self.paused > 9000
-            && self.pings > 600
-            && self.found_dead > 400
-            && self.not_answered > 150
-            && self.ended_subscriptions > 700;
-        assert!(enough, "too little has happened: {self:#?}");
-    }
 }
 
 impl World {
@@ -229,130 +167,6 @@ impl World {
             0 => self.rng.usize(1..8),
             1 => self.rng.usize(1..200),
             _ => usize::MAX,
-        }
-    }
-
-    // ---- the service -----------------------------------------------------------------------------------
-
-    pub fn publish(&mut self) {
-        let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
-        self.publish_at(qos, retain);
-    }
-
-    pub fn publish_at(&mut self, qos: QoS, retain: bool) {
-        let topic = format!("t/{}", self.rng.u8(..4));
-        self.say(topic, qos, retain, Urgency::Ordinary);
-    }
-
-    fn say(&mut self, topic: String, qos: QoS, retain: bool, urgency: Urgency) {
-        let number = self.ledger.accepted.len() as u64;
-        let waits_since_offline = !self.protocol.is_connected();
-        let padding = if self.rng.u8(..20) == 0 { self.rng.usize(..3000) } else { self.rng.usize(..60) };
-        let message = numbered(number, padding, topic.clone(), qos, retain);
-        let size = message.size();
-        let (count, bytes) = (self.protocol.outbox().len(), self.protocol.outbox().bytes());
-        match self.protocol.publish(message, urgency) {
-            Ok(receipt) => {
-                self.ledger.accept(Accepted {
-                    topic,
-                    qos,
-                    retain,
-                    size,
-                    mid: receipt.mid,
-                    completion: receipt.completion,
-                    expected: Outcome::Pending,
-                    waits_since_offline,
-                    given_up: false,
-                    was_on_wire: false,
-                    span: None,
-                    may_be_lost: false,
-                    received: false,
-                });
-                let dropped = self.ledger.pushed_out(number);
-                self.check_pushed_out(number, &dropped);
-                let mut dropped: Vec<_> =
-                    dropped.into_iter().map(|number| self.ledger.get(number).topic.clone()).collect();
-                let mut told = receipt.dropped;
-                self.tally.dropped += dropped.len() as u64;
-                dropped.sort_unstable();
-                told.sort_unstable();
-                assert_eq!(dropped, told, "what was dropped is not what was told");
-            }
-            Err(refusal) => {
-                self.tally.refused += 1;
-                assert_eq!(count, self.protocol.outbox().len(), "a refused publish changed the outbox");
-                assert_eq!(bytes, self.protocol.outbox().bytes(), "a refused publish changed the outbox");
-                self.check_refusal(refusal, size, urgency);
-            }
-        }
-    }
-
-    pub fn service_subscribes(&mut self) {
-        let filter = format!("f/{}", self.rng.u8(..6));
-        if self.rng.u8(..4) == 0 {
-            self.tally.ended_subscriptions += u64::from(self.subscriptions.remove(&filter).is_some());
-            self.protocol.unsubscribe(vec![filter.clone()]);
-            if let Some(connection) = &mut self.connection {
-                connection.restored.remove(&filter);
-            }
-        } else {
-            let qos = QOS[self.rng.usize(..3)];
-            self.subscribe(vec![(filter, qos)]);
-        }
-    }
-
-    pub fn subscribe(&mut self, filters: Vec<(String, QoS)>) {
-        let connected = self.protocol.is_connected();
-        for (filter, qos) in &filters {
-            self.subscriptions.insert(filter.clone(), *qos);
-            if let Some(connection) = &mut self.connection
-                && connected
-                && connection.restored.remove(filter) != Some(*qos)
-            {
-                *connection.asks.entry(filter.clone()).or_default() += 1;
-            }
-        }
-        self.protocol.subscribe(filters);
-    }
-
-    /// The service takes some events; on a new connection it greets, as a service does.
-    pub fn service_looks(&mut self) {
-        for _ in 0..self.rng.usize(1..8) {
-            match self.inbox.pop_front() {
-                Some(Event::Connected { .. }) => {
-                    if self.chaos && self.rng.u8(..5) == 0 {
-                        continue; // It is busy; the session goes on without the greeting after a time.
-                    }
-                    let holds = self.options.greeting_timeout > 0.0;
-                    let urgency = if holds { Urgency::Greeting } else { Urgency::Ordinary };
-                    for _ in 0..self.rng.usize(..10) {
-                        let topic = format!("t/{}", self.rng.u8(..2));
-                        let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.bool());
-                        self.say(topic, qos, retain, urgency);
-                        if self.rng.u8(..3) == 0 {
-                            // The network thread does not wait for it to end.
-                            self.drive();
-                            self.socket_takes_some();
-                        }
-                    }
-                    if self.rng.bool() {
-                        let all = self.subscriptions.iter().map(|(f, q)| (f.clone(), *q)).collect();
-                        self.subscribe(all);
-                    }
-                    if self.chaos && self.rng.u8(..4) == 0 {
-                        // Some of it is on its way when the connection breaks.
-                        for _ in 0..self.rng.usize(1..6) {
-                            self.drive();
-                            self.socket_takes_some();
-                        }
-                        return self.cut();
-                    }
-                    self.protocol.greeted();
-                }
-                Some(Event::Message(_)) => self.waiting -= 1,
-                Some(_) => {}
-                None => return,
-            }
         }
     }
 
@@ -520,7 +334,7 @@ impl World {
         self.chaos = false;
         self.lose();
         for turn in 0.. {
-            assert!(turn < 20_000, "no rest after the faults have stopped: {:?}", self.protocol);
+            assert!(turn < 20_000, "no rest after the faults have stopped: {}", self.state());
             if self.connection.is_none() {
                 self.connect();
             }
@@ -539,6 +353,11 @@ impl World {
             }
         }
         self.check_everything();
+    }
+
+    fn state(&self) -> String {
+        let (connected, owed) = (self.protocol.is_connected(), self.protocol.outbox().len());
+        format!("connected: {connected}, owed: {owed}, the broker is idle: {}", self.broker.is_idle())
     }
 
     pub fn is_at_rest(&self) -> bool {
@@ -563,7 +382,7 @@ impl World {
         self.closing = true;
         self.protocol.close();
         for turn in 0.. {
-            assert!(turn < 20_000, "no end: {:?}", self.protocol);
+            assert!(turn < 20_000, "no end: {}", self.state());
             self.drive();
             self.socket_takes_some();
             self.broker_gets(usize::MAX);
