@@ -7,7 +7,11 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A deadline that can be polled. Moving it back costs nothing: it then fires once too early, and is set anew.
+/// How far a deadline may move back before the timer follows. Traffic moves the keepalive's with each packet,
+/// which is to cost nothing; but the end of an answered ping's patience must not wake an idle thread.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A deadline that can be polled. It may fire too early, by [`SLACK`] at most, and is set anew then.
 #[derive(Debug)]
 pub struct Alarm {
     timer: imp::Timer,
@@ -24,10 +28,10 @@ impl Alarm {
         Ok(Self { timer: imp::Timer::new()?, set_to: None })
     }
 
-    /// Has it fire at `deadline` or before; `None`: it need not fire.
+    /// Has it fire at `deadline`, or a little before; `None`: it need not fire.
     pub fn set(&mut self, deadline: Option<Duration>, now: Duration) {
         let Some(deadline) = deadline else { return };
-        if self.set_to.is_none_or(|set_to| deadline < set_to) {
+        if self.set_to.is_none_or(|set_to| deadline < set_to || deadline > set_to + SLACK) {
             self.timer.set(deadline.saturating_sub(now));
             self.set_to = Some(deadline);
         }
@@ -130,11 +134,14 @@ mod tests {
             let started = Instant::now();
             alarm.set(Some(Duration::from_secs(60)), Duration::ZERO);
             alarm.set(Some(Duration::from_millis(5)), Duration::ZERO);
-            alarm.set(Some(Duration::from_secs(30)), Duration::ZERO);
+            alarm.set(Some(Duration::from_secs(3)), Duration::ZERO);
             poll_fn(|cx| alarm.poll(cx)).await;
             assert!(started.elapsed() >= Duration::from_millis(5));
             let unset = poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await;
             assert!(unset.is_pending());
+            alarm.set(Some(Duration::ZERO), Duration::from_secs(1));
+            alarm.set(Some(Duration::from_secs(60)), Duration::ZERO);
+            assert_eq!(alarm.set_to, Some(Duration::from_secs(60)));
             alarm.set(Some(Duration::ZERO), Duration::from_secs(1));
             poll_fn(|cx| alarm.poll(cx)).await;
         });
