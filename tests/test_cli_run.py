@@ -100,7 +100,7 @@ def test_a_wrong_configuration_is_said_in_a_sentence(
     assert "typo" in result.err
 
 
-def test_a_service_is_made_by_position_as_in_1_x(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_is_made_by_position_as_in_1_x(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """C61, C2: for services with a constructor of their own; the level stays open without `-v`."""
     made: list[tuple[object, ...]] = []
 
@@ -114,6 +114,8 @@ def test_a_service_is_made_by_position_as_in_1_x(monkeypatch: pytest.MonkeyPatch
             made.append(("run",))
 
     monkeypatch.setattr(_service, "default_log_level", 10)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yml").touch()
     run(cast("Any", Service), ["-c", "a.yml", "-v"])
     assert made == [("a.yml", logging.DEBUG, mqtt.Client), ("run",)]
     run(cast("Any", Service), [])

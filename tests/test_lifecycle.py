@@ -181,7 +181,7 @@ def test_every_connect_is_greeted_in_the_same_order(write_config: Callable[..., 
             second.wait_publish("service/lifecycle/queued", "7")
     greeting = [
         "CONNECT",
-        "SUBSCRIBE sun/elevation:1 service/lifecycle/set/#:1 service/lifecycle/enabled:1",
+        "SUBSCRIBE sun/elevation:1 service/lifecycle/set/#:1 service/lifecycle/enabled:1 homeassistant/status:1",
         f"{ONLINE}=1 retained",
         'homeassistant/device/lifecycle_Lamp/config={"device": retained',
     ]

@@ -448,6 +448,8 @@ def test_messages_that_pile_up_report_the_stall_without_anybody_asking(
 ) -> None:
     """C15: the double's next message does."""
     service = make(Stalls, config)
+    # A quick machine would fill the queue before the stall, and then report that.
+    service.MAX_INCOMING_QUEUE = 10**9
     service.mqtt_client.ensure_connected()
     while not stall_warnings([service.last_failure or ""]):
         receive(service, "service/stalls/a", "1", dispatch=False)
