@@ -1,6 +1,6 @@
 //! A bare rumqttc client that answers `PREFIX/ping` on `PREFIX/pong`: what a round trip costs without Python.
 //!
-//! `cargo run --release --example rumqttc_echo -- PORT PREFIX`; see `round_trip.py`.
+//! `cargo run --release --example rumqttc_echo -- PORT PREFIX`
 
 use std::time::Duration;
 
