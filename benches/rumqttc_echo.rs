@@ -20,14 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     client.subscribe(format!("{prefix}/ping"), QoS::AtMostOnce).await?;
     let pong = format!("{prefix}/pong");
     loop {
-        match events.poll().await? {
-            Event::Incoming(Packet::SubAck(_)) => {
-                client.publish(format!("{prefix}/online"), QoS::AtLeastOnce, true, "1").await?;
-            }
-            Event::Incoming(Packet::Publish(message)) => {
-                client.publish(&pong, QoS::AtMostOnce, false, message.payload).await?;
-            }
-            _ => {}
+        if let Event::Incoming(Packet::Publish(message)) = events.poll().await? {
+            client.publish(&pong, QoS::AtMostOnce, false, message.payload).await?;
         }
     }
 }
