@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+
+use super::lock_file::{LockFile, NotLocked};
 
 /// A state file on disk.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    lock: Mutex<Option<Flock<File>>>,
+    lock: Mutex<Option<LockFile>>,
 }
 
 /// What became of the attempt to lock a state file.
@@ -107,32 +108,17 @@ impl StateFile {
         if held.is_some() {
             return Locking::Held;
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let Ok(file) = options.open(self.lock_path()) else { return Locking::Unavailable };
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                // Who holds it is for the other one's message only: without it the lock is as good.
-                let _ = file.set_len(0).and_then(|()| writeln!(*file, "{}", process::id()));
+        match LockFile::take(&hidden(&self.path, ".lock")) {
+            Ok(lock) => {
                 self.remove_leftovers();
-                *held = Some(file);
+                *held = Some(lock);
                 Locking::Held
             }
-            Err((mut file, Errno::EWOULDBLOCK)) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                match holder.trim().parse() {
-                    // Another state of this process: it is not "another process".
-                    Ok(pid) if pid == process::id() => Locking::Held,
-                    pid => Locking::Taken(pid.ok()),
-                }
-            }
-            Err(_) => Locking::Unavailable,
+            // Another state of this process: it is not "another process".
+            Err(NotLocked::Taken(Some(pid))) if pid == process::id() => Locking::Held,
+            Err(NotLocked::Taken(pid)) => Locking::Taken(pid),
+            Err(NotLocked::Unavailable) => Locking::Unavailable,
         }
-    }
-
-    fn lock_path(&self) -> PathBuf {
-        hidden(&self.path, ".lock")
     }
 
     /// Removes temporary files of processes that were killed while they saved. Called with the lock held.
@@ -154,18 +140,8 @@ impl StateFile {
     }
 }
 
-impl Drop for StateFile {
-    fn drop(&mut self) {
-        let held = self.lock.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err((lock, _))) = held.map(Flock::unlock) {
-            // It would panic when it is dropped. The system takes the lock back at the end of the process.
-            std::mem::forget(lock);
-        }
-    }
-}
-
 /// `None` where there is no such file. Not where a disk fails: what is there would lose its mode, or its link.
-fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -198,7 +174,7 @@ fn write_temporary(temporary: &Path, content: &[u8], old: Option<&fs::Metadata>)
 }
 
 /// Makes a rename in a folder durable. Some file systems cannot, and say so by EINVAL.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
@@ -211,21 +187,21 @@ fn temporary_name(target: &Path) -> PathBuf {
     hidden(target, &format!("{TEMPORARY}{}-{number}", process::id()))
 }
 
-fn folder(path: &Path) -> &Path {
+pub(super) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// `.name<suffix>` in the same folder.
-fn hidden(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn hidden(path: &Path, suffix: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(suffix);

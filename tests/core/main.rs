@@ -1,11 +1,12 @@
 //! The engine, tested without Python.
 #![cfg(test)]
 
-#[cfg(test)]
 mod codec;
 mod config;
 mod dedup;
+mod folder;
 mod fuzz;
+mod journal;
 mod router;
 mod session;
 mod sim;

@@ -2,42 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use miqro::core::state_file::{Locking, StateFile, reason};
 
-/// A folder of its own for each test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("miqro-state-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(&self.0)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::folder::Folder;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -45,7 +14,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn a_new_file_is_for_its_owner_and_nothing_else_is_left() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     let file = StateFile::new(folder.join("a/b/echo.yaml"));
     assert_eq!(file.read(100).unwrap(), None);
     file.write(b"a: 1\n").unwrap();
@@ -56,7 +25,7 @@ fn a_new_file_is_for_its_owner_and_nothing_else_is_left() {
 
 #[test]
 fn the_mode_of_a_file_is_kept() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     let path = folder.join("echo.yaml");
     fs::write(&path, "old").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
@@ -66,7 +35,7 @@ fn the_mode_of_a_file_is_kept() {
 
 #[test]
 fn a_symbolic_link_stays_one() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     fs::write(folder.join("real"), "old").unwrap();
     symlink("real", folder.join("echo.yaml")).unwrap();
     StateFile::new(folder.join("echo.yaml")).write(b"new").unwrap();
@@ -76,7 +45,7 @@ fn a_symbolic_link_stays_one() {
 
 #[test]
 fn a_write_that_fails_leaves_the_old_content_and_no_temporary_file() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     // A folder in the file's place: the content can be written, but not renamed.
     fs::create_dir_all(folder.join("echo.yaml/full")).unwrap();
     let error = StateFile::new(folder.join("echo.yaml")).write(b"new").unwrap_err();
@@ -90,7 +59,7 @@ fn a_write_that_fails_leaves_the_old_content_and_no_temporary_file() {
 
 #[test]
 fn reading_stops_one_byte_over_the_limit() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     fs::write(folder.join("echo.yaml"), "0123456789").unwrap();
     let file = StateFile::new(folder.join("echo.yaml"));
     assert_eq!(file.read(4).unwrap().unwrap(), b"01234");
@@ -99,7 +68,7 @@ fn reading_stops_one_byte_over_the_limit() {
 
 #[test]
 fn a_file_is_set_aside_and_so_is_the_one_before_it() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     let file = StateFile::new(folder.join("echo.yaml"));
     for content in ["one", "two", "three"] {
         fs::write(file.path(), content).unwrap();
@@ -113,7 +82,7 @@ fn a_file_is_set_aside_and_so_is_the_one_before_it() {
 
 #[test]
 fn the_lock_is_held_once_per_process_and_leftovers_go_with_it() {
-    let folder = Folder::new();
+    let folder = Folder::new("state");
     fs::write(folder.join(".echo.yaml.tmp-1-0"), "half").unwrap();
     fs::write(folder.join(".other.yaml.tmp-1-0"), "half").unwrap();
     let first = StateFile::new(folder.join("echo.yaml"));

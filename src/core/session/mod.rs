@@ -10,6 +10,7 @@ pub mod completion;
 mod cork;
 mod driver;
 pub mod event;
+pub mod journal;
 pub mod message;
 pub mod options;
 pub mod outbox;
