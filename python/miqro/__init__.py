@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from . import _native
 from ._decorators import accept_json, handle, handle_global, loop
-from ._errors import ConfigError, InternalError, MiqroError, PublishError, StateError
+from ._errors import ConfigError, ForkError, InternalError, MiqroError, PublishError, StateError
 from ._loop import Loop
 from ._service import Service
 from ._state import State
@@ -28,6 +28,7 @@ __version__ = _native.__version__
 
 __all__ = [
     "ConfigError",
+    "ForkError",
     "InternalError",
     "Loop",
     "MiqroError",

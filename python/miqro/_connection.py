@@ -133,6 +133,8 @@ def farewell(service: Service) -> None:
     client = service.mqtt_client
     try:
         if isinstance(client, mqtt.Client) and client._session is not None:
+            if client._session.is_of_parent():
+                return
             client._session.begin_farewell()
         service.publish(service.willtopic, "0", retain=True, global_=True)
         if hasattr(client, "disconnect"):

@@ -19,5 +19,9 @@ class PublishError(MiqroError, ValueError, RuntimeError):
     """A message was not published. paho raises ValueError and RuntimeError for such cases: it is both."""
 
 
+class ForkError(MiqroError, RuntimeError):
+    """A connection was used in a child of the process that made it."""
+
+
 class InternalError(MiqroError):
     """The engine has failed. That is a defect of miqro: please report it."""

@@ -26,6 +26,7 @@ __all__ = [
     "check_topic",
     "config_load",
     "config_schema",
+    "forked",
     "json_dumps",
     "json_key",
     "nearest_name",
@@ -439,6 +440,11 @@ class Session:
         Whether the broker has accepted us and the connection stands.
         """
 
+    def is_of_parent(self, /) -> bool:
+        """
+        Whether it was started in a process that this one is a fork() of: then it is of no use here.
+        """
+
     def is_running(self, /) -> bool:
         """
         Whether the network thread runs.
@@ -750,6 +756,11 @@ def config_load(data: bytes, path: str) -> YamlDocument:
 def config_schema() -> dict[str, typing.Any]:
     """
     The JSON Schema of the configuration file.
+    """
+
+def forked() -> None:
+    """
+    To be called in the child after each `fork()`, by `os.register_at_fork`.
     """
 
 def json_dumps(obj: object, precision: int | None = None, mappings: bool = False) -> str:

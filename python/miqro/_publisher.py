@@ -6,6 +6,7 @@ from datetime import timedelta
 from threading import RLock
 
 from . import mqtt
+from ._errors import ForkError
 from ._native import LastKeyValues, PublishInfo, check_topic, json_dumps, json_key
 from ._native import payload as to_payload
 
@@ -143,7 +144,7 @@ class Publisher:
             self.log.debug("MQTT publish: %s: %s", topic, payload)
         try:
             info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
-        except ValueError:
+        except (ValueError, ForkError):
             raise
         except Exception as error:  # another client may raise anything; the service goes on
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)

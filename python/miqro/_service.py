@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import get_ident
@@ -161,8 +162,13 @@ class Service(Publisher):
         from ._signals import Signals
 
         dispatcher = self._miqro_dispatcher
+        process = os.getpid()
         with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
+            if not signals.on_main_thread:
+                from ._exit import watch_service
+
+                watch_service(self)
             try:
                 self.mqtt_client.loop_start()
                 for loop in self.LOOPS or ():
@@ -177,9 +183,11 @@ class Service(Publisher):
                 signals.leaving()
                 dispatcher.leaving = True
                 try:
-                    if self.STATE_AUTOSAVE is not None:
-                        _state.save_at_the_end(self)
-                    _connection.farewell(self)
+                    # A child of fork() that comes this way leaves the service to its parent.
+                    if os.getpid() == process:
+                        if self.STATE_AUTOSAVE is not None:
+                            _state.save_at_the_end(self)
+                        _connection.farewell(self)
                 finally:
                     dispatcher.left()
 

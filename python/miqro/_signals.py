@@ -44,18 +44,18 @@ class Signals:
     def __init__(self, wake: Wake, stop: Callable[[], None]) -> None:
         self._wake = wake
         self._stop = stop
-        self._main = threading.current_thread() is threading.main_thread()
+        self.on_main_thread = threading.current_thread() is threading.main_thread()
         self._ours = False
         self._leaving = False
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
-        if self._main:
+        if self.on_main_thread:
             self._previous_fd = signal.set_wakeup_fd(self._wake.signal_fileno(), warn_on_full_buffer=False)
             self._ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
             if self._ours:
                 signal.signal(signal.SIGTERM, self._terminate)
-            self._pid = os.getpid()
+            _entered.append(self)
         return self
 
     def leaving(self) -> None:
@@ -67,12 +67,16 @@ class Signals:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._main and os.getpid() == self._pid:
-            signal.set_wakeup_fd(self._previous_fd)
-            if self._ours:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self in _entered:
+            _entered.remove(self)
+            self._restore(self._previous_fd)
         if kind is KeyboardInterrupt:
             raise Interrupted from None
+
+    def _restore(self, wakeup_fd: int) -> None:
+        signal.set_wakeup_fd(wakeup_fd)
+        if self._ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _terminate(self, _signum: int, _frame: FrameType | None) -> None:
         if self._leaving:
@@ -85,3 +89,15 @@ class Signals:
         self._timer.daemon = True
         self._timer.start()
         self._stop()
+
+
+_entered: list[Signals] = []
+
+
+def _forked() -> None:
+    """A child of a service has no service that a signal could stop: SIGTERM just ends it."""
+    while _entered:
+        _entered.pop()._restore(-1)
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -5,9 +5,10 @@ A service makes one for itself. It can be used alone too: set the callbacks, `co
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 
-from ._native import Event, Message, PublishInfo, Session, Wake
+from ._native import Event, Message, PublishInfo, Session, Wake, forked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ _WORDS = {
 def error_string(rc: int) -> str:
     """What a result code means."""
     return _WORDS.get(rc, f"unknown error {rc}")
+
+
+# A child of fork() must not use what belongs to the threads of its parent.
+os.register_at_fork(after_in_child=forked)
 
 
 class Client:
@@ -215,6 +220,9 @@ class Client:
 
             self._thread = threading.Thread(target=self._loop, name="miqro-callbacks", daemon=True)
             self._thread.start()
+            from ._exit import watch_client
+
+            watch_client(self)
 
     def loop_stop(self, force: bool = False) -> None:
         """Ends the session, if `disconnect()` has not, and the thread."""
@@ -230,7 +238,8 @@ class Client:
     def disconnect(self) -> int:
         """Sends what is queued, for a second at most, says goodbye to the broker and ends the session."""
         session = self._session
-        if session is None:
+        if session is None or session.is_of_parent():
+            self._session = None
             return MQTT_ERR_NO_CONN
         owed = session.close(FAREWELL_SECONDS)
         if owed and self._logger is not None:

@@ -47,7 +47,7 @@ mod _native {
     #[pymodule_export]
     use super::state_file::StateFile;
     #[pymodule_export]
-    use super::wake::Wake;
+    use super::wake::{Wake, forked};
     #[pymodule_export]
     use super::yaml::{YamlDocument, config_load, yaml_load};
     #[pymodule_export]

@@ -183,6 +183,9 @@ impl PublishInfo {
         let timeout =
             timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if session.is_of_parent() {
+            return Err(errors::forked(py));
+        }
         let _waiting = session.waiting_for_broker();
         loop {
             let left = deadline.map_or(SIGNAL_CHECK, |deadline| {
@@ -227,6 +230,13 @@ pub struct Session {
     inner: Arc<CoreSession>,
 }
 
+impl Session {
+    /// The session, unless it belongs to the parent of this process.
+    fn own(&self, py: Python<'_>) -> PyResult<&Arc<CoreSession>> {
+        if self.inner.is_of_parent() { Err(errors::forked(py)) } else { Ok(&self.inner) }
+    }
+}
+
 #[pymethods]
 impl Session {
     /// A session that has not started. `wake` is notified of each event.
@@ -246,7 +256,8 @@ impl Session {
     /// Raises:
     ///     OSError: The operating system gives no thread or no descriptors.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| self.inner.start())?)
+        let session = self.own(py)?;
+        Ok(py.detach(|| session.start())?)
     }
 
     /// Accepts a message for delivery; waits while the queue is full and the broker there.
@@ -263,6 +274,7 @@ impl Session {
         qos: u8,
         retain: bool,
     ) -> PyResult<PublishInfo> {
+        let session = self.own(py)?;
         let payload = if let Ok(text) = payload.cast::<PyString>() {
             Bytes::copy_from_slice(text.to_str()?.as_bytes())
         } else if let Ok(bytes) = payload.cast::<PyBytes>() {
@@ -276,15 +288,15 @@ impl Session {
         topic::check_topic(topic).map_err(|error| PyValueError::new_err(error.to_string()))?;
         CoreSession::check_size(topic, &payload).map_err(PyValueError::new_err)?;
         loop {
-            match self.inner.publish(topic.to_owned(), payload.clone(), qos, retain) {
+            match session.publish(topic.to_owned(), payload.clone(), qos, retain) {
                 Ok(receipt) => {
-                    let pending = Some((receipt.completion, Arc::clone(&self.inner)));
+                    let pending = Some((receipt.completion, Arc::clone(session)));
                     return Ok(PublishInfo { rc: RC_SUCCESS, mid: receipt.mid, pending });
                 }
                 Err(Refusal::Closed) => return Ok(PublishInfo::new(RC_NO_CONNECTION, 0)),
                 Err(Refusal::FullWhileOffline) => return Ok(PublishInfo::new(RC_QUEUE_FULL, 0)),
                 Err(Refusal::FullWhileConnected) => {
-                    if !py.detach(|| self.inner.wait_for_room(topic.len() + payload.len(), SIGNAL_CHECK)) {
+                    if !py.detach(|| session.wait_for_room(topic.len() + payload.len(), SIGNAL_CHECK)) {
                         return Ok(PublishInfo::new(RC_QUEUE_FULL, 0));
                     }
                     py.check_signals()?;
@@ -297,49 +309,59 @@ impl Session {
     ///
     /// Raises:
     ///     ValueError: A filter or a qos is not valid.
-    fn subscribe(&self, filters: Vec<(String, u8)>) -> PyResult<u16> {
+    fn subscribe(&self, py: Python<'_>, filters: Vec<(String, u8)>) -> PyResult<u16> {
         let filters = filters.into_iter().map(|(filter, value)| {
             topic::check_filter(&filter).map_err(|error| PyValueError::new_err(error.to_string()))?;
             Ok((filter, qos(value)?))
         });
-        Ok(self.inner.subscribe(filters.collect::<PyResult<_>>()?))
+        Ok(self.own(py)?.subscribe(filters.collect::<PyResult<_>>()?))
     }
 
     /// Ends subscriptions. Returns the number of the request.
-    fn unsubscribe(&self, filters: Vec<String>) -> u16 {
-        self.inner.unsubscribe(filters)
+    fn unsubscribe(&self, py: Python<'_>, filters: Vec<String>) -> PyResult<u16> {
+        Ok(self.own(py)?.unsubscribe(filters))
     }
 
     /// What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
     fn begin_greeting(&self) {
-        self.inner.begin_greeting();
+        if !self.inner.is_of_parent() {
+            self.inner.begin_greeting();
+        }
     }
 
     /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
     fn begin_farewell(&self) {
-        self.inner.begin_farewell();
+        if !self.inner.is_of_parent() {
+            self.inner.begin_farewell();
+        }
     }
 
     /// A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
     fn cork(&self) {
-        self.inner.cork();
+        if !self.inner.is_of_parent() {
+            self.inner.cork();
+        }
     }
 
     /// The turn is over: out with it.
     fn uncork(&self) {
-        self.inner.uncork();
+        if !self.inner.is_of_parent() {
+            self.inner.uncork();
+        }
     }
 
     /// The greeting is said: what was queued may be sent.
     fn greeted(&self) {
-        self.inner.greeted();
+        if !self.inner.is_of_parent() {
+            self.inner.greeted();
+        }
     }
 
     /// Up to `limit` events, in order.
     #[pyo3(signature = (limit) -> "list[Event | Message]")]
     fn take<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
         let mut events = Vec::new();
-        self.inner.take_events(limit, &mut events);
+        self.own(py)?.take_events(limit, &mut events);
         let list = PyList::empty(py);
         for event in events {
             match translate(event) {
@@ -360,7 +382,7 @@ impl Session {
         router: &Router,
     ) -> PyResult<Bound<'py, PyList>> {
         let mut events = Vec::new();
-        self.inner.take_events(limit, &mut events);
+        self.own(py)?.take_events(limit, &mut events);
         let list = PyList::empty(py);
         for event in events {
             match translate(event) {
@@ -380,26 +402,32 @@ impl Session {
     ///     How many messages were still owed to the broker.
     fn close(&self, py: Python<'_>, timeout: f64) -> usize {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::ZERO);
-        py.detach(|| self.inner.close(timeout))
+        // What is the parent's is for the parent to end.
+        self.own(py).map_or(0, |session| py.detach(|| session.close(timeout)))
     }
 
     /// Whether the broker has accepted us and the connection stands.
     fn is_connected(&self) -> bool {
-        self.inner.is_connected()
+        !self.inner.is_of_parent() && self.inner.is_connected()
+    }
+
+    /// Whether it was started in a process that this one is a fork() of: then it is of no use here.
+    fn is_of_parent(&self) -> bool {
+        self.inner.is_of_parent()
     }
 
     /// Whether the network thread runs.
     fn is_running(&self) -> bool {
-        self.inner.is_running()
+        !self.inner.is_of_parent() && self.inner.is_running()
     }
 
     /// Messages owed to the broker, and their bytes.
-    fn owed(&self) -> (usize, usize) {
-        self.inner.owed()
+    fn owed(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
+        Ok(self.own(py)?.owed())
     }
 
     /// Messages that wait for the service.
-    fn waiting(&self) -> usize {
-        self.inner.waiting()
+    fn waiting(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.own(py)?.waiting())
     }
 }

@@ -6,12 +6,19 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::core::fork;
 use crate::core::wake::{Wake as CoreWake, Woken};
 
 /// A descriptor to sleep on. `fileno()` becomes readable when somebody calls `notify()`.
 #[pyclass(frozen, module = "miqro._native")]
 pub struct Wake {
     pub inner: Arc<CoreWake>,
+}
+
+/// To be called in the child after each `fork()`, by `os.register_at_fork`.
+#[pyfunction]
+pub fn forked() {
+    fork::forked();
 }
 
 #[pymethods]

@@ -22,12 +22,13 @@ pub mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::core::fork;
 use crate::core::wake::{Wake, block_signals};
 use cork::Cork;
 use event::{Event, Inbox};
@@ -154,6 +155,8 @@ pub struct Session {
     shared: Arc<Shared>,
     options: SessionOptions,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process in which it was started.
+    home: OnceLock<u32>,
 }
 
 impl Session {
@@ -178,7 +181,7 @@ impl Session {
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
-        Self { shared: Arc::new(shared), options, thread: Mutex::new(None) }
+        Self { shared: Arc::new(shared), options, thread: Mutex::new(None), home: OnceLock::new() }
     }
 
     /// Starts the network thread; does nothing when it runs.
@@ -215,6 +218,7 @@ impl Session {
             shared.set_hope(false);
             shared.wake.notify();
         };
+        self.home.get_or_init(fork::generation);
         self.shared.running.store(true, Ordering::SeqCst);
         self.shared.set_hope(true);
         match std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body) {
@@ -226,6 +230,12 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Whether it was started in a process that this one is a `fork()` of. Its thread and its connection are the
+    /// parent's, its locks may be held by threads that are not here: nothing else of it may be used.
+    pub fn is_of_parent(&self) -> bool {
+        self.home.get().is_some_and(|home| *home != fork::generation())
     }
 
     /// Whether the network thread runs.
@@ -408,6 +418,11 @@ impl Session {
 impl Drop for Session {
     /// Ends the network thread, and does not wait for it: a destructor may run anywhere.
     fn drop(&mut self) {
+        if self.is_of_parent() {
+            // The thread that the handle stands for is not in this process.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.driver_wake.notify_one();
     }
