@@ -117,6 +117,11 @@ soak: toolchain ## Give a million random texts to everything that reads YAML (SO
 	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
 		cargo test --locked --test core fuzz:: -- --nocapture
 
+.PHONY: faults
+
+faults: build broker ## Cut links and kill brokers under load, and count what is lost (FAULTS_ARGS="--qos 2 --fault kill")
+	@cd tests && $(BIN)/python -m faults.matrix $(FAULTS_ARGS)
+
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so
 	find python tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +
