@@ -21,7 +21,7 @@ pub use suggest::nearest;
 pub use system::{System, read_password};
 
 /// The version of MQTT that is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// MQTT 3.1.1
     #[default]

@@ -18,7 +18,7 @@ use super::cork::HOLD;
 use super::event::Event;
 use super::message::Message;
 use super::options::{SessionOptions, seconds};
-use super::packet::{Packet, PacketId};
+use super::packet::{Packet, PacketId, Version};
 use super::protocol::{Fault, Sink};
 use super::transport;
 
@@ -107,14 +107,13 @@ impl Driver {
                 return Some((Event::Unreachable { reason, retry_in }, retry_in));
             }
         };
-        self.shared.protocol().connection_opened(self.shared.now());
+        connection.begin();
         let end = connection.run(self).await;
         let written = connection.out.taken;
-        let was_connected = {
+        let (was_connected, mut again) = {
             let mut protocol = self.shared.protocol();
             let connected = protocol.is_connected();
-            protocol.connection_lost(written);
-            connected
+            (connected, protocol.connection_lost(written, self.shared.now()))
         };
         self.shared.announce();
         if matches!(end, End::Requested) {
@@ -133,9 +132,16 @@ impl Driver {
         if was_connected {
             self.backoff.connection_ended(lived);
         }
+        if let End::Fault(Fault::Refused { again: true, .. }) = &end {
+            again = true;
+        }
+        if again {
+            // The next CONNECT asks for less: that is no news before it is answered.
+            return None;
+        }
         let retry_in = self.backoff.next_delay(fastrand::f64());
-        if let End::Fault(fault @ Fault::Refused(code)) = &end {
-            return Some((Event::Refused { code: *code, reason: fault.to_string(), retry_in }, retry_in));
+        if let End::Fault(Fault::Refused { code, reason, .. }) = &end {
+            return Some((Event::Refused { code: *code, reason: reason.clone(), retry_in }, retry_in));
         }
         let reason = self.reason(&end, lived, was_connected);
         let event = if was_connected {
@@ -210,6 +216,7 @@ struct Out {
     buffer: BytesMut,
     /// Bytes of this connection's stream that the socket has taken.
     taken: u64,
+    version: Version,
 }
 
 impl Sink for Out {
@@ -223,7 +230,7 @@ impl Sink for Out {
 
     fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool) {
         let before = self.buffer.len();
-        if codec::encode_publish(message, id, dup, &mut self.buffer).is_err() {
+        if codec::encode_publish(message, id, dup, &mut self.buffer, self.version).is_err() {
             // What cannot be encoded was refused before it was accepted; half a packet must never go out.
             self.buffer.truncate(before);
         }
@@ -231,7 +238,7 @@ impl Sink for Out {
 
     fn packet(&mut self, packet: &Packet) {
         let before = self.buffer.len();
-        if codec::encode(packet, &mut self.buffer).is_err() {
+        if codec::encode(packet, &mut self.buffer, self.version).is_err() {
             self.buffer.truncate(before);
         }
     }
@@ -282,12 +289,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             shared,
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
-            out: Out { buffer: BytesMut::with_capacity(4096), taken: 0 },
+            out: Out { buffer: BytesMut::with_capacity(4096), taken: 0, version: Version::default() },
             alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
             events: Vec::new(),
         })
+    }
+
+    /// Tells the session that the stream is open.
+    fn begin(&mut self) {
+        let mut protocol = self.shared.protocol();
+        protocol.connection_opened(self.shared.now());
+        self.out.version = protocol.version();
     }
 
     async fn run(&mut self, driver: &mut Driver) -> End {
@@ -306,6 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 let held_until = held_until(&self.shared, &mut self.held_since, protocol.may_linger(), now);
                 protocol.poll(&mut self.out, now, held_until.is_none());
+                protocol.take_notices(&mut self.events);
                 if self.shared.should_stop() {
                     // The deadline of `close` has passed: out with what is here, and goodbye.
                     protocol.hurry(&mut self.out);
@@ -320,6 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     [protocol.deadline(), held_until].into_iter().flatten().min()
                 }
             };
+            self.shared.hand_over(&mut self.events);
             self.alarm.set(deadline, self.shared.now());
             let Step { read, wrote } = match self.step(reading).await {
                 Ok(step) => step,
@@ -346,7 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.input.is_empty() {
             return Ok(self.shared.inbox_has_room(0, 0) && !self.shared.protocol().is_congested());
         }
-        let limit = driver.options.max_queued_bytes.min(codec::MAX_REMAINING_LENGTH);
+        let limit = driver.options.max_packet_size();
         let (mut messages, mut bytes) = (0, 0);
         let mut end = None;
         let mut reading = true;
@@ -358,7 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     reading = false;
                     break;
                 }
-                match codec::decode(&mut self.input, limit) {
+                match codec::decode(&mut self.input, limit, self.out.version) {
                     Ok(None) => break,
                     Ok(Some(packet)) => {
                         if let Packet::Publish(message, _) = &packet {

@@ -1,9 +1,11 @@
 //! What the session tells the service. Everything it has to say is one of these; it logs nothing itself.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{Message, QoS};
+use super::packet::Version;
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,10 +16,14 @@ pub enum Event {
         session_present: bool,
         /// How long there was no connection; `None` for the first one.
         outage: Option<Duration>,
+        /// What the connection speaks.
+        version: Version,
+        /// The client id, where the broker has chosen it.
+        assigned_client_id: Option<String>,
     },
     /// The broker answered, and said no (CONNACK with a return code).
     Refused {
-        /// MQTT 3.1.1 section 3.2.2.3.
+        /// MQTT 3.1.1 section 3.2.2.3, MQTT 5 section 3.2.2.2.
         code: u8,
         /// The code in words, and what to do.
         reason: String,
@@ -42,17 +48,33 @@ pub enum Event {
     },
     /// A message for us.
     Message(Message),
-    /// A SUBSCRIBE was answered: each filter with the QoS granted, `None` where the broker refused it.
+    /// A SUBSCRIBE was answered: each filter with the QoS granted, or why the broker refused it.
     Subscribed {
         /// The number that `subscribe` returned.
         mid: u16,
         /// In the order asked.
-        granted: Vec<(String, Option<QoS>)>,
+        granted: Vec<(String, Result<QoS, String>)>,
     },
     /// An UNSUBSCRIBE was answered.
     Unsubscribed {
         /// The number that `unsubscribe` returned.
         mid: u16,
+        /// Filters that the broker did not let go of, and why.
+        refused: Vec<(String, String)>,
+    },
+    /// The broker does not take messages that were accepted here; their publishers have been told.
+    Rejected {
+        /// Where the first of them was going.
+        topic: String,
+        /// Why, and what to do.
+        reason: Arc<str>,
+        /// How many, for the same reason.
+        count: u64,
+    },
+    /// The broker does not do all that was asked for; said once per connection.
+    Limited {
+        /// What it does not do, and what is done instead.
+        reason: String,
     },
     /// A message was acknowledged. Only if the options ask for it, and left out while 65535 of these wait: the
     /// numbers have come round by then.
@@ -79,6 +101,9 @@ const NAMED_DROPS: usize = 10_000;
 
 /// [`Event::Published`] that may wait: as many as there are numbers.
 const PUBLISHED: usize = 65_535;
+
+/// [`Event::Rejected`] that may wait; more are left out.
+const REJECTED: usize = 1000;
 
 /// Messages dropped since they were last asked for.
 #[derive(Debug, Default)]
@@ -119,6 +144,7 @@ pub(super) struct Inbox {
     messages: usize,
     bytes: usize,
     published: usize,
+    rejected: usize,
     max_messages: usize,
     max_bytes: usize,
     pub drops: Drops,
@@ -134,6 +160,7 @@ impl Inbox {
             messages: 0,
             bytes: 0,
             published: 0,
+            rejected: 0,
             max_messages,
             max_bytes,
             drops: Drops::default(),
@@ -164,6 +191,19 @@ impl Inbox {
             }
             Event::Published { .. } if self.published == PUBLISHED => return,
             Event::Published { .. } => self.published += 1,
+            Event::Rejected { reason, .. } => {
+                // One event for many: a service that does not look must not fill the memory with them.
+                if let Some(Event::Rejected { reason: known, count, .. }) = self.events.back_mut()
+                    && known == reason
+                {
+                    *count += 1;
+                    return;
+                }
+                if self.rejected == REJECTED {
+                    return;
+                }
+                self.rejected += 1;
+            }
             _ => {}
         }
         self.events.push_back(event);
@@ -188,6 +228,7 @@ impl Inbox {
                             self.bytes -= message.size();
                         }
                         Event::Published { .. } => self.published -= 1,
+                        Event::Rejected { .. } => self.rejected -= 1,
                         _ => {}
                     }
                     into.push(event);

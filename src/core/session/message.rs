@@ -27,6 +27,35 @@ impl TryFrom<u8> for QoS {
     }
 }
 
+/// What MQTT 5 lets a message say besides its payload (section 3.3.2.3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Properties {
+    /// Whether the payload is UTF-8 text.
+    pub is_text: Option<bool>,
+    /// Seconds that the message is worth delivering.
+    pub expiry: Option<u32>,
+    /// What the payload is, as the application calls it.
+    pub content_type: Option<String>,
+    /// Where the answer is expected.
+    pub response_topic: Option<String>,
+    /// By which the asker knows the answer.
+    pub correlation_data: Option<Bytes>,
+    /// Names and values of the application.
+    pub user: Vec<(String, String)>,
+    /// The subscriptions that it came for.
+    pub subscription_ids: Vec<u32>,
+}
+
+impl Properties {
+    /// What they count for in the queues' byte limits.
+    fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let user: usize = self.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let data = self.correlation_data.as_ref().map_or(0, Bytes::len);
+        text(&self.content_type) + text(&self.response_topic) + data + user
+    }
+}
+
 /// A message to publish, or one that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -40,11 +69,14 @@ pub struct Message {
     pub retain: bool,
     /// On the way in: the broker has sent it before.
     pub dup: bool,
+    /// Of MQTT 5; most messages have none.
+    pub properties: Option<Box<Properties>>,
 }
 
 impl Message {
     /// What it counts for in the queues' byte limits.
     pub fn size(&self) -> usize {
-        self.topic.len() + self.payload.len()
+        let properties = self.properties.as_ref().map_or(0, |properties| properties.size());
+        self.topic.len() + self.payload.len() + properties
     }
 }

@@ -19,6 +19,7 @@ pub mod protocol;
 mod queue;
 mod requests;
 pub mod transport;
+mod versions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,6 +36,7 @@ use event::{Event, Inbox};
 use message::{Message, QoS};
 use options::SessionOptions;
 use outbox::Urgency;
+use packet::{Subscription, Version};
 use protocol::{Protocol, Receipt, Refusal};
 
 /// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
@@ -276,15 +278,33 @@ impl Session {
         ))
     }
 
+    /// The version of MQTT that the connection speaks, or the next one will.
+    pub fn version(&self) -> Version {
+        self.shared.protocol().version()
+    }
+
+    /// Whether properties reach the broker. With `protocol: auto` they are sent where it speaks MQTT 5.
+    pub fn takes_properties(&self) -> bool {
+        self.options.protocol != crate::core::config::Protocol::V311
+    }
+
     /// Accepts a message for delivery. The caller has checked topic and size.
     ///
     /// # Errors
     /// [`Refusal`]; the message was not kept. On [`Refusal::FullWhileConnected`] wait with
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
-        let message = Message { topic, payload, qos, retain, dup: false };
+        self.publish_message(Message { topic, payload, qos, retain, dup: false, properties: None })
+    }
+
+    /// As [`Self::publish`], with everything that a message may have.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn publish_message(&self, message: Message) -> Result<Receipt, Refusal> {
         let urgency = self.urgency();
-        let mut receipt = self.shared.protocol().publish(message, urgency)?;
+        let now = self.shared.now();
+        let mut receipt = self.shared.protocol().publish(message, urgency, now)?;
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
@@ -316,7 +336,7 @@ impl Session {
     }
 
     /// Subscribes now and on every connect; see [`Protocol::subscribe`].
-    pub fn subscribe(&self, filters: Vec<(String, QoS)>) -> u16 {
+    pub fn subscribe<S: Into<Subscription>>(&self, filters: Vec<(String, S)>) -> u16 {
         let mid = self.shared.protocol().subscribe(filters);
         self.shared.driver_wake.notify_one();
         mid

@@ -5,8 +5,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::codec;
 use super::completion::{Completion, Outcome, PublishFailure};
+use super::event::Event;
 use super::message::{Message, QoS};
 use super::packet::PacketId;
 use super::queue::Queue;
@@ -20,9 +23,24 @@ pub struct Outgoing {
     pub completion: Arc<Completion>,
     /// The number under which the publisher knows it.
     pub mid: u16,
+    /// When it is not worth sending any more.
+    pub deadline: Option<Duration>,
 }
 
 impl Outgoing {
+    fn has_expired(&self, now: Duration) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Makes the message say how long it is still worth delivering. On its last second it says so: with zero it
+    /// would never expire for some brokers.
+    fn age(&mut self, now: Duration) {
+        if let (Some(deadline), Some(properties)) = (self.deadline, &mut self.message.properties) {
+            let left = deadline.saturating_sub(now).as_millis().div_ceil(1000).max(1);
+            properties.expiry = Some(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Whether only the newest of its kind on its topic need be kept while the broker is away.
     pub(super) fn is_coalescing(&self) -> bool {
         self.message.qos == QoS::AtMostOnce && self.message.retain
@@ -51,6 +69,43 @@ impl Limits {
     /// larger than the byte limit has room when it is the only one.
     fn exceeded(&self, count: usize, bytes: usize, size: usize) -> bool {
         count >= self.messages || (count > 0 && bytes + size > self.bytes)
+    }
+}
+
+/// What the broker takes on this connection. With 3.1.1 it does not say, and takes everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// QoS 1 and 2 messages that may be under way.
+    pub window: usize,
+    /// The highest quality of service.
+    pub maximum_qos: QoS,
+    /// Whether it keeps messages.
+    pub retain: bool,
+    /// The largest packet, in bytes.
+    pub packet_size: Option<u32>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { window: usize::MAX, maximum_qos: QoS::ExactlyOnce, retain: true, packet_size: None }
+    }
+}
+
+impl Terms {
+    /// Why the broker would not take a message, if it is too large for it.
+    ///
+    /// # Errors
+    /// The sentence.
+    pub fn check_size(&self, message: &Message) -> Result<(), String> {
+        let Some(limit) = self.packet_size else { return Ok(()) };
+        // The expiry is written anew when it is sent, in as many bytes.
+        let size = codec::publish_size(message);
+        if size <= limit as usize {
+            return Ok(());
+        }
+        Err(format!(
+            "the message takes {size} bytes, and the broker accepts {limit} at most (its maximum packet size)"
+        ))
     }
 }
 
@@ -102,6 +157,14 @@ enum Stage {
     Release,
 }
 
+/// What [`Outbox::next_due`] has found.
+enum Due {
+    Entry(usize),
+    /// The broker has to acknowledge something first.
+    Wait,
+    Nothing,
+}
+
 #[derive(Debug)]
 struct InFlight {
     id: PacketId,
@@ -118,15 +181,24 @@ struct InFlight {
 #[derive(Debug)]
 pub struct Outbox {
     limits: Limits,
+    terms: Terms,
     /// What is sent first after a connect, ahead of the queue: the greeting.
     lane: VecDeque<Outgoing>,
     queue: Queue,
     inflight: VecDeque<InFlight>,
+    /// How many of them are due.
+    due: usize,
     /// QoS 0 messages with the offset of their last byte in this connection's stream.
     writing: VecDeque<(u64, Outgoing)>,
     count: usize,
     bytes: usize,
+    /// Messages with a deadline.
+    expiring: usize,
     last_id: PacketId,
+    /// What the service has to hear.
+    notices: Vec<Event>,
+    /// What was said of the terms on this connection: of the quality of service, of retained messages.
+    told: (bool, bool),
 }
 
 impl Outbox {
@@ -134,13 +206,18 @@ impl Outbox {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            terms: Terms::default(),
             lane: VecDeque::new(),
             queue: Queue::default(),
             inflight: VecDeque::new(),
+            due: 0,
             writing: VecDeque::new(),
             count: 0,
             bytes: 0,
+            expiring: 0,
             last_id: 0,
+            notices: Vec::new(),
+            told: (false, false),
         }
     }
 
@@ -238,27 +315,72 @@ impl Outbox {
         }
     }
 
+    /// Gives up the messages in the queue whose time is over. Says whether there were any.
+    pub fn expire(&mut self, now: Duration) -> bool {
+        if self.expiring == 0 {
+            return false;
+        }
+        let expired = self.queue.take_expired(|outgoing| outgoing.has_expired(now));
+        for outgoing in &expired {
+            self.fail(outgoing, PublishFailure::Expired);
+        }
+        !expired.is_empty()
+    }
+
+    /// The broker has accepted us, and this is what it takes.
+    pub fn connected(&mut self, terms: Terms, session_present: bool) {
+        self.terms = terms;
+        self.told = (false, false);
+        let too_high = |entry: &InFlight| entry.outgoing.message.qos > terms.maximum_qos;
+        if !session_present || self.inflight.iter().any(too_high) {
+            self.session_lost();
+        }
+    }
+
+    /// What the broker takes on this connection.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// What the service has to hear of messages that the broker does not take as they are.
+    pub fn take_notices(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.notices);
+    }
+
+    fn window(&self) -> usize {
+        self.limits.window.min(self.terms.window)
+    }
+
     /// Hands out what is to be sent next and counts it as sent; `None` when there is nothing, or the window
     /// is full. `offset` is where it will begin in this connection's stream; with `greeting` only the lane
     /// is looked at. Call [`Self::sent`] with the offset of its end.
-    pub fn next(&mut self, offset: u64, greeting: bool, busy: impl Fn(PacketId) -> bool) -> Option<Next<'_>> {
-        if !greeting && let Some(index) = self.inflight.iter().position(|entry| entry.due) {
-            let entry = &mut self.inflight[index];
-            entry.due = false;
-            return Some(match entry.stage {
-                Stage::Publish => {
-                    entry.offset = offset;
-                    Next::Publish { message: &mut entry.outgoing.message, id: entry.id, dup: entry.dup }
-                }
-                Stage::Release => Next::Release(entry.id),
-            });
+    pub fn next(
+        &mut self,
+        offset: u64,
+        now: Duration,
+        greeting: bool,
+        busy: impl Fn(PacketId) -> bool,
+    ) -> Option<Next<'_>> {
+        if !greeting && self.due > 0 {
+            match self.next_due() {
+                Due::Entry(index) => return Some(self.resend(index, offset, now)),
+                Due::Wait => return None,
+                Due::Nothing => {}
+            }
         }
-        let qos = self.lane.front().or_else(|| if greeting { None } else { self.queue.front() })?.message.qos;
-        if qos != QoS::AtMostOnce && self.inflight.len() >= self.limits.window {
-            return None;
-        }
-        let outgoing = self.lane.pop_front().or_else(|| self.queue.pop_front())?;
-        if qos == QoS::AtMostOnce {
+        let mut outgoing = loop {
+            let head = self.lane.front().or_else(|| if greeting { None } else { self.queue.front() })?;
+            let qos = head.message.qos.min(self.terms.maximum_qos);
+            if qos != QoS::AtMostOnce && self.inflight.len() >= self.window() {
+                return None;
+            }
+            let mut outgoing = self.lane.pop_front().or_else(|| self.queue.pop_front())?;
+            if self.fits(&mut outgoing, now) {
+                break outgoing;
+            }
+        };
+        outgoing.age(now);
+        if outgoing.message.qos == QoS::AtMostOnce {
             self.writing.push_back((u64::MAX, outgoing));
             let (_, outgoing) = self.writing.back_mut()?;
             return Some(Next::Publish { message: &mut outgoing.message, id: 0, dup: false });
@@ -274,6 +396,87 @@ impl Outbox {
         });
         let entry = self.inflight.back_mut()?;
         Some(Next::Publish { message: &mut entry.outgoing.message, id, dup: false })
+    }
+
+    /// What is to be sent again next. Messages that the broker does not take any more are given up on the way.
+    fn next_due(&mut self) -> Due {
+        while let Some(index) = self.inflight.iter().position(|entry| entry.due) {
+            let entry = &self.inflight[index];
+            if entry.stage == Stage::Release {
+                return Due::Entry(index);
+            }
+            if let Err(reason) = self.terms.check_size(&entry.outgoing.message) {
+                self.due -= 1;
+                if let Some(entry) = self.inflight.remove(index) {
+                    self.reject(&entry.outgoing, reason.into());
+                }
+                continue;
+            }
+            // A broker that takes fewer than it did is not to be overrun by what is sent again.
+            let under_way = self.inflight.len() - self.due;
+            return if under_way < self.terms.window { Due::Entry(index) } else { Due::Wait };
+        }
+        Due::Nothing
+    }
+
+    fn resend(&mut self, index: usize, offset: u64, now: Duration) -> Next<'_> {
+        self.due -= 1;
+        let retain = self.terms.retain;
+        let entry = &mut self.inflight[index];
+        entry.due = false;
+        match entry.stage {
+            Stage::Publish => {
+                entry.offset = offset;
+                entry.outgoing.age(now);
+                entry.outgoing.message.retain &= retain;
+                Next::Publish { message: &mut entry.outgoing.message, id: entry.id, dup: entry.dup }
+            }
+            Stage::Release => Next::Release(entry.id),
+        }
+    }
+
+    /// Makes a message what the broker takes, and says so once; or gives it up, and says that.
+    fn fits(&mut self, outgoing: &mut Outgoing, now: Duration) -> bool {
+        if outgoing.has_expired(now) {
+            self.fail(outgoing, PublishFailure::Expired);
+            return false;
+        }
+        if let Err(reason) = self.terms.check_size(&outgoing.message) {
+            self.reject(outgoing, reason.into());
+            return false;
+        }
+        let message = &mut outgoing.message;
+        let maximum = self.terms.maximum_qos;
+        if message.qos > maximum {
+            message.qos = maximum;
+            if !std::mem::replace(&mut self.told.0, true) {
+                let reason = format!(
+                    "the broker takes messages up to QoS {}: others are sent with that",
+                    maximum as u8
+                );
+                self.notices.push(Event::Limited { reason });
+            }
+        }
+        if message.retain && !self.terms.retain {
+            message.retain = false;
+            if !std::mem::replace(&mut self.told.1, true) {
+                let reason = "the broker keeps no messages (retain): they are sent as ordinary ones".into();
+                self.notices.push(Event::Limited { reason });
+            }
+        }
+        true
+    }
+
+    /// The broker does not take a message: its publisher is told, and the service.
+    fn reject(&mut self, outgoing: &Outgoing, reason: Arc<str>) {
+        let topic = outgoing.message.topic.clone();
+        self.notices.push(Event::Rejected { topic, reason: Arc::clone(&reason), count: 1 });
+        self.fail(outgoing, PublishFailure::Refused(reason));
+    }
+
+    fn fail(&mut self, outgoing: &Outgoing, failure: PublishFailure) {
+        self.unaccount(outgoing);
+        outgoing.completion.resolve(Outcome::Failed(failure));
     }
 
     /// The message that [`Self::next`] gave out last ends at `offset` of the stream.
@@ -303,7 +506,22 @@ impl Outbox {
         };
         let Some(index) = self.inflight.iter().position(awaited) else { return false };
         if let Some(entry) = self.inflight.remove(index) {
+            self.due -= usize::from(entry.due);
             self.finish(&entry.outgoing, done);
+        }
+        true
+    }
+
+    /// PUBACK or PUBREC with the reason why the broker does not take the message: it is not sent again
+    /// (MQTT-4.4.0-1), and its identifier is free. Says whether it was awaited.
+    pub fn refused(&mut self, id: PacketId, qos: QoS, reason: String) -> bool {
+        let awaited = |entry: &InFlight| {
+            entry.id == id && entry.outgoing.message.qos == qos && entry.stage == Stage::Publish
+        };
+        let Some(index) = self.inflight.iter().position(awaited) else { return false };
+        if let Some(entry) = self.inflight.remove(index) {
+            self.due -= usize::from(entry.due);
+            self.reject(&entry.outgoing, reason.into());
         }
         true
     }
@@ -315,7 +533,7 @@ impl Outbox {
             |entry: &&mut InFlight| entry.id == id && entry.outgoing.message.qos == QoS::ExactlyOnce;
         let Some(entry) = self.inflight.iter_mut().find(awaited) else { return false };
         entry.stage = Stage::Release;
-        entry.due = false;
+        self.due -= usize::from(std::mem::take(&mut entry.due));
         true
     }
 
@@ -326,6 +544,7 @@ impl Outbox {
             entry.dup |= !entry.due && entry.stage == Stage::Publish && entry.offset < offset;
             entry.due = true;
         }
+        self.due = self.inflight.len();
         // What is left of the greeting goes to the queue, behind what was taken from it before.
         while let Some(outgoing) = self.lane.pop_back() {
             self.queue.push_front(outgoing);
@@ -336,10 +555,11 @@ impl Outbox {
     }
 
     /// The broker has no session of ours: what was in flight is sent as new, in order, ahead of the queue.
-    pub fn session_lost(&mut self) {
+    fn session_lost(&mut self) {
         while let Some(entry) = self.inflight.pop_back() {
             self.queue.push_front(entry.outgoing);
         }
+        self.due = 0;
     }
 
     /// Whether an in-flight message holds this identifier.
@@ -371,6 +591,8 @@ impl Outbox {
         }
         self.count = 0;
         self.bytes = 0;
+        self.due = 0;
+        self.expiring = 0;
     }
 
     fn finish(&mut self, outgoing: &Outgoing, done: &mut impl FnMut(u16)) {
@@ -381,11 +603,13 @@ impl Outbox {
 
     fn account(&mut self, outgoing: &Outgoing) {
         self.count += 1;
+        self.expiring += usize::from(outgoing.deadline.is_some());
         self.bytes += outgoing.message.size();
     }
 
     fn unaccount(&mut self, outgoing: &Outgoing) {
         self.count -= 1;
+        self.expiring -= usize::from(outgoing.deadline.is_some());
         self.bytes -= outgoing.message.size();
     }
 }
