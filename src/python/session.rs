@@ -52,6 +52,8 @@ pub enum Event {
     Published { mid: u16 },
     /// Messages were dropped while the broker was away; `topics` is None when there were too many.
     Dropped { count: u64, topics: Option<Vec<String>> },
+    /// The durable outbox has something to say; `trouble` where something is wrong.
+    Storage { text: String, trouble: bool },
     /// The engine has failed.
     Terminated { reason: String },
 }
@@ -81,6 +83,7 @@ fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
         CoreEvent::Unsubscribed { mid } => Event::Unsubscribed { mid },
         CoreEvent::Published { mid } => Event::Published { mid },
         CoreEvent::Dropped { count, topics } => Event::Dropped { count, topics },
+        CoreEvent::Storage { text, trouble } => Event::Storage { text, trouble },
         CoreEvent::Terminated { reason } => Event::Terminated { reason },
     })
 }

@@ -320,6 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 let held_until = held_until(&self.shared, &mut self.held_since, protocol.may_linger(), now);
                 protocol.poll(&mut self.out, now, held_until.is_none());
+                self.shared.keep(&mut protocol, &mut self.events);
                 protocol.take_notices(&mut self.events);
                 if self.shared.should_stop() {
                     // The deadline of `close` has passed: out with what is here, and goodbye.

@@ -89,6 +89,13 @@ pub enum Event {
         /// Their topics; `None` when there were too many to name.
         topics: Option<Vec<String>>,
     },
+    /// The durable outbox has something to say.
+    Storage {
+        /// What, and what to do.
+        text: String,
+        /// Whether something is wrong.
+        trouble: bool,
+    },
     /// The engine has failed and will not go on. Nothing follows.
     Terminated {
         /// What went wrong.

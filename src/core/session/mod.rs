@@ -9,6 +9,7 @@ pub mod codec;
 pub mod completion;
 mod cork;
 mod driver;
+mod durable;
 pub mod event;
 pub mod journal;
 pub mod message;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use crate::core::fork;
 use crate::core::wake::{Wake, block_signals};
 use cork::Cork;
+use durable::Durable;
 use event::{Event, Inbox};
 use message::{Message, QoS};
 use options::SessionOptions;
@@ -50,6 +52,8 @@ const A_LONG_TIME: Duration = Duration::from_secs(3600);
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
+    /// The journal of what is owed; see [`Self::keep`].
+    durable: Option<Mutex<Durable>>,
     /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
     speaker: Mutex<Option<(ThreadId, Urgency)>>,
     /// Wakes the service.
@@ -123,6 +127,16 @@ impl Shared {
         protocol
     }
 
+    /// Writes down what has changed, where the outbox is durable; with the lock on the session still held, so that
+    /// the journal has it in order. Nothing that the session says may leave before.
+    fn keep(&self, protocol: &mut Protocol, events: &mut Vec<Event>) {
+        let Some(durable) = &self.durable else { return };
+        let notes = protocol.take_notes();
+        if !notes.is_empty() {
+            events.extend(durable.lock().unwrap_or_else(PoisonError::into_inner).write(notes));
+        }
+    }
+
     /// Moves events into the inbox and wakes the service.
     fn hand_over(&self, events: &mut Vec<Event>) {
         if events.is_empty() {
@@ -165,8 +179,16 @@ impl Session {
     /// A session that has not started: it accepts messages and subscriptions, and connects after
     /// [`Self::start`]. `wake` is notified of each event.
     pub fn new(options: SessionOptions, wake: Arc<Wake>) -> Self {
+        let mut protocol = Protocol::new(options.clone());
+        let (mut durable, mut events) = (None, Vec::new());
+        if !options.durable.is_empty() {
+            let (opened, owed, news) = Durable::open(&options.durable);
+            protocol.restore(owed, Duration::ZERO);
+            (durable, events) = (Some(Mutex::new(opened)), news);
+        }
         let shared = Shared {
-            protocol: Mutex::new(Protocol::new(options.clone())),
+            protocol: Mutex::new(protocol),
+            durable,
             inbox: Mutex::new(Inbox::new(
                 options.max_incoming_messages.max(1),
                 options.max_queued_bytes.max(1),
@@ -183,6 +205,7 @@ impl Session {
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
+        shared.hand_over(&mut events);
         Self { shared: Arc::new(shared), options, thread: Mutex::new(None), home: OnceLock::new() }
     }
 
@@ -304,7 +327,14 @@ impl Session {
     pub fn publish_message(&self, message: Message) -> Result<Receipt, Refusal> {
         let urgency = self.urgency();
         let now = self.shared.now();
-        let mut receipt = self.shared.protocol().publish(message, urgency, now)?;
+        let mut events = Vec::new();
+        let mut receipt = {
+            let mut protocol = self.shared.protocol();
+            let receipt = protocol.publish(message, urgency, now)?;
+            self.shared.keep(&mut protocol, &mut events);
+            receipt
+        };
+        self.shared.hand_over(&mut events);
         if !receipt.dropped.is_empty() {
             self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
             self.shared.wake.notify();
@@ -430,7 +460,13 @@ impl Session {
             // The driver bounds its own farewell; a panic in it has been reported already.
             drop(thread.join());
         }
-        self.shared.protocol().abandon();
+        let mut events = Vec::new();
+        {
+            let mut protocol = self.shared.protocol();
+            self.shared.keep(&mut protocol, &mut events);
+            protocol.abandon();
+        }
+        self.shared.hand_over(&mut events);
         owed
     }
 }

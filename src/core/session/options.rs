@@ -52,6 +52,8 @@ pub struct SessionOptions {
     pub connect_timeout: f64,
     /// Seconds that the queue is held back after a connect for the service's greeting; 0 does not hold it.
     pub greeting_timeout: f64,
+    /// The file of the durable outbox; empty for none.
+    pub durable: String,
     /// Whether to report each acknowledged message as an event.
     pub report_published: bool,
 }
@@ -93,6 +95,7 @@ impl Default for SessionOptions {
             reconnect_delay_max: 60.0,
             connect_timeout: 10.0,
             greeting_timeout: 0.0,
+            durable: String::new(),
             report_published: false,
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::codec;
 use super::completion::{Completion, Outcome, PublishFailure};
 use super::event::Event;
+use super::journal::Note;
 use super::message::{Message, QoS};
 use super::packet::PacketId;
 use super::queue::Queue;
@@ -25,6 +26,8 @@ pub struct Outgoing {
     pub mid: u16,
     /// When it is not worth sending any more.
     pub deadline: Option<Duration>,
+    /// Its number in the journal; zero: it is not in there.
+    pub number: u64,
 }
 
 impl Outgoing {
@@ -45,6 +48,17 @@ impl Outgoing {
     pub(super) fn is_coalescing(&self) -> bool {
         self.message.qos == QoS::AtMostOnce && self.message.retain
     }
+}
+
+/// A message that an earlier process owed.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it was.
+    pub outgoing: Outgoing,
+    /// Under which identifier it may have been sent.
+    pub id: Option<PacketId>,
+    /// Whether the broker has said that it has it.
+    pub received: bool,
 }
 
 /// The bounds of the outbox.
@@ -199,6 +213,10 @@ pub struct Outbox {
     notices: Vec<Event>,
     /// What was said of the terms on this connection: of the quality of service, of retained messages.
     told: (bool, bool),
+    /// What the journal has to be told.
+    notes: Vec<Note<Message>>,
+    /// The number in the journal that was given out last; `None` without a journal.
+    last_number: Option<u64>,
 }
 
 impl Outbox {
@@ -218,6 +236,55 @@ impl Outbox {
             last_id: 0,
             notices: Vec::new(),
             told: (false, false),
+            notes: Vec::new(),
+            last_number: None,
+        }
+    }
+
+    /// From now on there is a journal; this is what is in it.
+    pub fn restore(&mut self, owed: Vec<Kept>) {
+        for kept in owed {
+            let Kept { outgoing, id, received } = kept;
+            self.last_number = self.last_number.max(Some(outgoing.number));
+            self.account(&outgoing);
+            match id {
+                Some(id) => self.inflight.push_back(InFlight {
+                    id,
+                    outgoing,
+                    stage: if received { Stage::Release } else { Stage::Publish },
+                    due: true,
+                    dup: true,
+                    offset: 0,
+                }),
+                None => self.queue.push_back(outgoing),
+            }
+        }
+        self.due = self.inflight.len();
+        self.last_number.get_or_insert(0);
+        // It knows all that.
+        self.notes.clear();
+    }
+
+    /// A number for a message that the journal is to have; zero for others. A greeting or farewell is of its time: a
+    /// later process says its own.
+    pub fn number(&mut self, message: &Message, urgency: Urgency) -> u64 {
+        match &mut self.last_number {
+            Some(last) if message.qos > QoS::AtMostOnce && urgency == Urgency::Ordinary => {
+                *last += 1;
+                *last
+            }
+            _ => 0,
+        }
+    }
+
+    /// What the journal has to be told, in order: before anything of it has an effect outside.
+    pub fn take_notes(&mut self) -> Vec<Note<Message>> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn note(&mut self, number: u64, note: impl FnOnce(u64) -> Note<Message>) {
+        if number > 0 {
+            self.notes.push(note(number));
         }
     }
 
@@ -386,6 +453,7 @@ impl Outbox {
             return Some(Next::Publish { message: &mut outgoing.message, id: 0, dup: false });
         }
         let id = self.free_id(busy);
+        self.note(outgoing.number, |number| Note::Sent(number, id));
         self.inflight.push_back(InFlight {
             id,
             outgoing,
@@ -533,7 +601,9 @@ impl Outbox {
             |entry: &&mut InFlight| entry.id == id && entry.outgoing.message.qos == QoS::ExactlyOnce;
         let Some(entry) = self.inflight.iter_mut().find(awaited) else { return false };
         entry.stage = Stage::Release;
+        let number = entry.outgoing.number;
         self.due -= usize::from(std::mem::take(&mut entry.due));
+        self.note(number, Note::Received);
         true
     }
 
@@ -556,6 +626,9 @@ impl Outbox {
 
     /// The broker has no session of ours: what was in flight is sent as new, in order, ahead of the queue.
     fn session_lost(&mut self) {
+        if self.last_number.is_some() && !self.inflight.is_empty() {
+            self.notes.push(Note::SessionLost);
+        }
         while let Some(entry) = self.inflight.pop_back() {
             self.queue.push_front(entry.outgoing);
         }
@@ -605,11 +678,13 @@ impl Outbox {
         self.count += 1;
         self.expiring += usize::from(outgoing.deadline.is_some());
         self.bytes += outgoing.message.size();
+        self.note(outgoing.number, |number| Note::Accepted(number, outgoing.message.clone()));
     }
 
     fn unaccount(&mut self, outgoing: &Outgoing) {
         self.count -= 1;
         self.expiring -= usize::from(outgoing.deadline.is_some());
         self.bytes -= outgoing.message.size();
+        self.note(outgoing.number, Note::Settled);
     }
 }

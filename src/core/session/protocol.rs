@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::codec;
 use super::completion::Completion;
 use super::event::Event;
+use super::journal::{Note, Owed};
 use super::message::{Message, QoS};
 use super::options::{SessionOptions, seconds};
-use super::outbox::{Admission, Limits, Next, Outbox, Outgoing, Terms, Urgency};
+use super::outbox::{Admission, Kept, Limits, Next, Outbox, Outgoing, Terms, Urgency};
 use super::packet::{
     ConnAckProperties, Connect, ConnectProperties, Disconnect, Packet, PacketId, Reason, Subscription,
     Version,
@@ -211,6 +212,22 @@ impl Protocol {
         &self.outbox
     }
 
+    /// Takes up what an earlier process owed, in order. From now on the journal wants to know: see
+    /// [`Self::take_notes`].
+    pub fn restore(&mut self, owed: Vec<Owed<Message>>, now: Duration) {
+        let kept = owed.into_iter().map(|owed| {
+            let Owed { number, body: message, id, received } = owed;
+            Kept { outgoing: self.outgoing(message, now, number), id, received }
+        });
+        let kept = kept.collect();
+        self.outbox.restore(kept);
+    }
+
+    /// What the journal has to be told; to be called after each change, before it has an effect outside.
+    pub fn take_notes(&mut self) -> Vec<Note<Message>> {
+        self.outbox.take_notes()
+    }
+
     // ---- requests of the service ---------------------------------------------------------------------
 
     /// Accepts a message, or says why not. Topic and size have been checked. Its urgency says
@@ -228,11 +245,9 @@ impl Protocol {
         if self.outbox.is_full_for(message.size(), urgency) {
             self.outbox.expire(now);
         }
-        let expiry = message.properties.as_ref().and_then(|properties| properties.expiry);
-        let deadline = expiry.map(|expiry| now + Duration::from_secs(expiry.into()));
-        let mid = self.take_mid();
-        let completion = Arc::new(Completion::default());
-        let outgoing = Outgoing { message, completion: Arc::clone(&completion), mid, deadline };
+        let number = self.outbox.number(&message, urgency);
+        let outgoing = self.outgoing(message, now, number);
+        let (mid, completion) = (outgoing.mid, Arc::clone(&outgoing.completion));
         let (admission, refusal) = match self.phase {
             Phase::Offline | Phase::Connecting(_) => {
                 (self.outbox.admit_offline(outgoing), Refusal::FullWhileOffline)
@@ -243,6 +258,12 @@ impl Protocol {
             Admission::Accepted { dropped } => Ok(Receipt { mid, completion, dropped }),
             Admission::Full(_) => Err(refusal),
         }
+    }
+
+    fn outgoing(&mut self, message: Message, now: Duration, number: u64) -> Outgoing {
+        let expiry = message.properties.as_ref().and_then(|properties| properties.expiry);
+        let deadline = expiry.map(|expiry| now + Duration::from_secs(expiry.into()));
+        Outgoing { message, completion: Arc::default(), mid: self.take_mid(), deadline, number }
     }
 
     /// Whether a message of `size` bytes has to wait for room, and room will come.

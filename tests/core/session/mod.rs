@@ -4,6 +4,7 @@
 
 mod closing;
 mod connecting;
+mod durable;
 mod flow;
 mod leaks;
 mod outgoing;
