@@ -14,7 +14,16 @@ from __future__ import annotations
 
 from . import _native
 from ._decorators import accept_json, handle, handle_global, loop
-from ._errors import ConfigError, ForkError, InternalError, MiqroError, PublishError, StateError
+from ._errors import (
+    ConfigError,
+    ForkError,
+    InternalError,
+    MiqroError,
+    PublishError,
+    RequestError,
+    RequestTimeoutError,
+    StateError,
+)
 from ._loop import Loop
 from ._service import Service
 from ._state import State
@@ -33,6 +42,8 @@ __all__ = [
     "Loop",
     "MiqroError",
     "PublishError",
+    "RequestError",
+    "RequestTimeoutError",
     "Service",
     "State",
     "StateError",

@@ -10,7 +10,8 @@ from time import monotonic
 from . import _connection, mqtt
 from ._birth import Birth
 from ._handlers import Routes, name_of
-from ._native import Message, payload_text
+from ._native import Event, Message, payload_text
+from ._properties import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import Wake
+    from ._request import Requests
     from ._service import Service
 
     Routed = tuple[tuple[int, str | None], ...]
@@ -46,8 +48,12 @@ class Dispatcher:
         self._batch_version = 0
         #: Taken from the engine, not dispatched yet: events, messages, and (topic, text, routes).
         self._batch: deque[Any] = deque()
-        #: From another client's thread: (when, topic, text), or (when, callback, arguments).
-        self._queued: deque[tuple[float, Any, Any]] = deque()
+        #: From another client's thread: (when, topic, text, message), or (when, callback, arguments).
+        self._queued: deque[tuple[Any, ...]] = deque()
+        #: The message that is handled, while one is that says more than its payload (MQTT 5).
+        self.message: Any = None
+        #: Made with the first request.
+        self.requests: Requests | None = None
         #: The thread that dispatches, while one does.
         self.thread: int | None = None
         #: Whether the service says goodbye: nothing is dispatched any more.
@@ -59,8 +65,8 @@ class Dispatcher:
 
     # ---- what comes in from other clients' threads ---------------------------------------------------
 
-    def put(self, topic: str, payload: bytes) -> None:
-        """Queues a message.
+    def put(self, topic: str, payload: bytes, message: Any = None) -> None:
+        """Queues a message; `message` is it as a whole, if it says more than its payload.
 
         A full queue blocks another library's network thread, which keeps the broker from sending more.
         """
@@ -80,7 +86,7 @@ class Dispatcher:
             service.log.error("%s", problem)
             service.note_failure(problem)
             return
-        self._queued.append((monotonic(), topic, text))
+        self._queued.append((monotonic(), topic, text, message))
         self._wake.notify()
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
@@ -111,6 +117,8 @@ class Dispatcher:
                 self._guard(item[1], item[2])
             else:
                 self._queued.append(item)
+        if self.requests is not None:
+            self.requests.fail("the service has stopped")
         self.leaving = False
         self.thread = None
 
@@ -132,7 +140,16 @@ class Dispatcher:
     def filters(self) -> list[str]:
         """What to subscribe to, each once."""
         filters: list[str] = list(dict.fromkeys(item for item, _ in self._service._all_handlers()))
+        if self.requests is not None:
+            filters.append(self.requests.topic)
         return filters + self._birth_filter()
+
+    def subscribe_options(self) -> dict[str, int]:
+        """What handlers say of how their filters are subscribed to (MQTT 5)."""
+        service = self._service
+        every = [(service.data_topic_prefix, item) for item, _ in service.mqtt_handlers]
+        every += [("", item) for item, _ in service.mqtt_global_handlers]
+        return {prefix + item: item.options for prefix, item in every if isinstance(item, Filter)}
 
     def _birth_filter(self) -> list[str]:
         topic = self.birth.listen()
@@ -176,20 +193,22 @@ class Dispatcher:
         while True:
             if queued:
                 self.sync_routes()
-                _when, topic, text = queued.popleft()
+                _when, topic, text, *message = queued.popleft()
                 if callable(topic):
                     self._guard(topic, text)
                 else:
-                    self.dispatch(topic, text, routes.router.route(topic))
+                    self.dispatch(topic, text, routes.router.route(topic), *message)
             elif batch or self._fetch():
                 item = batch.popleft()
                 if type(item) is not tuple:
                     self._guard(service.mqtt_client._handle, (item,))
+                    if self.requests is not None and isinstance(item, Event.Connected) and item.protocol < 5:
+                        self.requests.fail("the broker speaks MQTT 3.1.1 only")
                 else:
                     if self.handlers_changed:
                         self.sync_routes()
                     if self._batch_version != routes.version:
-                        item = (item[0], item[1], routes.router.route(item[0]))
+                        item = (item[0], item[1], routes.router.route(item[0]), *item[3:])
                     self.dispatch(*item)
             else:
                 return False
@@ -230,8 +249,21 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - whatever an override raises, the service goes on
             self._failed(f"{name_of(callback)} failed", error)
 
-    def dispatch(self, topic: str, text: str, routes: Routed) -> None:
-        """Calls the handlers of a message (C12, C16 to C18)."""
+    def dispatch(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
+        """Calls the handlers of a message (C12, C16 to C18); `message` is it as a whole, if it says more."""
+        if message is not None:
+            if self.requests is not None and topic == self.requests.topic:
+                self.requests.answered(message)
+                return
+            outer, self.message = self.message, message
+            try:
+                self._dispatch(topic, text, routes, message)
+            finally:
+                self.message = outer
+        else:
+            self._dispatch(topic, text, routes, None)
+
+    def _dispatch(self, topic: str, text: str, routes: Routed, message: Any) -> None:
         service = self._service
         if not service.enabled and topic != service.data_topic_prefix + "enabled":
             return
@@ -242,14 +274,11 @@ class Dispatcher:
         for (fn, with_service), rest in [(targets[handler_id], rest) for handler_id, rest in routes]:
             try:
                 if rest is None:
-                    if with_service:
-                        fn(service, text)
-                    else:
-                        fn(text)
-                elif with_service:
-                    fn(service, text, rest)
+                    answer = fn(service, text) if with_service else fn(text)
                 else:
-                    fn(text, rest)
+                    answer = fn(service, text, rest) if with_service else fn(text, rest)
+                if answer is not None and message is not None:
+                    self._answer(message, answer)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
                 self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
         is_birth = topic == self.birth.topic
@@ -258,6 +287,15 @@ class Dispatcher:
         if not routes:
             self._unhandled(topic, text, expected=is_birth)
 
+    def _answer(self, message: Any, answer: object) -> None:
+        """What a handler returns goes to where the message asks for its answer (MQTT 5 section 4.10)."""
+        properties = message.properties
+        if properties.response_topic is None:
+            return
+        data = properties.correlation_data
+        how = {} if data is None else {"correlation_data": data}
+        self._service.publish(properties.response_topic, answer, qos=message.qos, global_=True, **how)
+
     def _unhandled(self, topic: str, text: str, expected: bool) -> None:
         service = self._service
         try:
@@ -265,7 +303,9 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(f"handle_message failed for a message on {topic!r}", error)
             return
-        if not handled and not expected:
+        if self.requests is not None and topic == self.requests.topic:
+            self.requests.answered(None)
+        elif not handled and not expected:
             filters: list[str] = [topic_filter for topic_filter, _ in service._all_handlers()]
             service.log.error(
                 "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"

@@ -12,6 +12,7 @@ __all__ = [
     "Event",
     "LastKeyValues",
     "Message",
+    "Properties",
     "PublishInfo",
     "Router",
     "Session",
@@ -51,13 +52,20 @@ class Event:
     class Connected(Event):
         """
         The broker has accepted us; `outage` is the time in seconds without a connection.
+        `protocol` is 4 for MQTT 3.1.1, 5 for MQTT 5; `assigned_client_id` is what the broker has chosen.
         """
 
-        __match_args__: Final = ("session_present", "outage")
+        __match_args__: Final = ("session_present", "outage", "protocol", "assigned_client_id")
 
-        def __new__(cls, /, session_present: bool, outage: float | None) -> Event.Connected: ...
+        def __new__(
+            cls, /, session_present: bool, outage: float | None, protocol: int, assigned_client_id: str | None
+        ) -> Event.Connected: ...
+        @property
+        def assigned_client_id(self, /) -> str | None: ...
         @property
         def outage(self, /) -> float | None: ...
+        @property
+        def protocol(self, /) -> int: ...
         @property
         def session_present(self, /) -> bool: ...
 
@@ -92,6 +100,18 @@ class Event:
         def topics(self, /) -> list[str] | None: ...
 
     @final
+    class Limited(Event):
+        """
+        The broker does not do all that was asked for.
+        """
+
+        __match_args__: Final = ("reason",)
+
+        def __new__(cls, /, reason: str) -> Event.Limited: ...
+        @property
+        def reason(self, /) -> str: ...
+
+    @final
     class Published(Event):
         """
         A message was acknowledged.
@@ -120,16 +140,34 @@ class Event:
         def retry_in(self, /) -> float: ...
 
     @final
+    class Rejected(Event):
+        """
+        The broker does not take messages: the topic of the first of them, why, and how many.
+        """
+
+        __match_args__: Final = ("topic", "reason", "count")
+
+        def __new__(cls, /, topic: str, reason: str, count: int) -> Event.Rejected: ...
+        @property
+        def count(self, /) -> int: ...
+        @property
+        def reason(self, /) -> str: ...
+        @property
+        def topic(self, /) -> str: ...
+
+    @final
     class Subscribed(Event):
         """
-        A SUBSCRIBE was answered: each filter with the QoS granted, None where it was refused.
+        A SUBSCRIBE was answered: each filter with the QoS granted, or with the reason of the refusal.
         """
 
         __match_args__: Final = ("mid", "granted")
 
-        def __new__(cls, /, mid: int, granted: Sequence[tuple[str, int | None]]) -> Event.Subscribed: ...
+        def __new__(
+            cls, /, mid: int, granted: Sequence[tuple[str, int | None, str | None]]
+        ) -> Event.Subscribed: ...
         @property
-        def granted(self, /) -> list[tuple[str, int | None]]: ...
+        def granted(self, /) -> list[tuple[str, int | None, str | None]]: ...
         @property
         def mid(self, /) -> int: ...
 
@@ -162,14 +200,16 @@ class Event:
     @final
     class Unsubscribed(Event):
         """
-        An UNSUBSCRIBE was answered.
+        An UNSUBSCRIBE was answered: filters that the broker did not let go of, and why.
         """
 
-        __match_args__: Final = ("mid",)
+        __match_args__: Final = ("mid", "refused")
 
-        def __new__(cls, /, mid: int) -> Event.Unsubscribed: ...
+        def __new__(cls, /, mid: int, refused: Sequence[tuple[str, str]]) -> Event.Unsubscribed: ...
         @property
         def mid(self, /) -> int: ...
+        @property
+        def refused(self, /) -> list[tuple[str, str]]: ...
 
 @final
 class LastKeyValues:
@@ -286,6 +326,12 @@ class Message:
         """
 
     @property
+    def properties(self, /) -> Properties | None:
+        """
+        What it says besides its payload; None where it says nothing, and with MQTT 3.1.1.
+        """
+
+    @property
     def qos(self, /) -> int:
         """
         The quality of service it came with.
@@ -301,6 +347,72 @@ class Message:
     def topic(self, /) -> str:
         """
         The topic.
+        """
+
+@final
+class Properties:
+    """
+    What MQTT 5 lets a message say besides its payload.
+
+    Args:
+        expiry: Seconds that it is worth delivering.
+        content_type: What the payload is, as the application calls it.
+        response_topic: Where the answer is expected.
+        correlation_data: By which the asker knows the answer.
+        user_properties: Names and values of the application: a dict, or a list of pairs.
+        is_text: Whether the payload is UTF-8 text.
+
+    Raises:
+        ValueError: MQTT cannot carry one of them.
+    """
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __new__(
+        cls,
+        /,
+        *,
+        expiry: int | None = None,
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | str | None = None,
+        user_properties: dict[str, str] | list[tuple[str, str]] | None = None,
+        is_text: bool | None = None,
+    ) -> Properties: ...
+    @property
+    def content_type(self, /) -> str | None:
+        """
+        What the payload is, as the application calls it.
+        """
+
+    @property
+    def correlation_data(self, /) -> bytes | None:
+        """
+        By which the asker knows the answer.
+        """
+
+    @property
+    def expiry(self, /) -> int | None:
+        """
+        Seconds that the message is still worth delivering.
+        """
+
+    @property
+    def is_text(self, /) -> bool | None:
+        """
+        Whether the payload is UTF-8 text, as far as the publisher says.
+        """
+
+    @property
+    def response_topic(self, /) -> str | None:
+        """
+        Where the answer is expected.
+        """
+
+    @property
+    def user_properties(self, /) -> list[tuple[str, str]]:
+        """
+        Names and values of the application, in order.
         """
 
 @final
@@ -455,14 +567,25 @@ class Session:
         Messages owed to the broker, and their bytes.
         """
 
+    def protocol(self, /) -> int:
+        """
+        The version that the connection speaks, or the next one will: 4 is MQTT 3.1.1, 5 MQTT 5.
+        """
+
     def publish(
-        self, /, topic: str, payload: str | bytes | bytearray, qos: int = 0, retain: bool = False
+        self,
+        /,
+        topic: str,
+        payload: str | bytes | bytearray,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
     ) -> PublishInfo:
         """
         Accepts a message for delivery; waits while the queue is full and the broker there.
 
         Raises:
-            ValueError: Topic, size or qos cannot be sent.
+            ValueError: Topic, size, qos or properties cannot be sent.
             TypeError: The payload is neither text nor bytes.
         """
 
@@ -476,10 +599,11 @@ class Session:
 
     def subscribe(self, /, filters: Sequence[tuple[str, int]]) -> int:
         """
-        Subscribes to filters, each with its qos, now and on every connect. Returns the number of the request.
+        Subscribes to filters, now and on every connect, each with its qos, or with the byte of subscription options
+        of MQTT 5 (section 3.8.3.1). Returns the number of the request.
 
         Raises:
-            ValueError: A filter or a qos is not valid.
+            ValueError: A filter or its qos or options are not valid.
         """
 
     def take(self, /, limit: int) -> list[Event | Message]:
@@ -489,10 +613,19 @@ class Session:
 
     def take_routed(
         self, /, limit: int, router: Router
-    ) -> list[Event | tuple[str, str, tuple[tuple[int, str | None], ...]]]:
+    ) -> list[
+        Event
+        | tuple[str, str, tuple[tuple[int, str | None], ...]]
+        | tuple[str, str, tuple[tuple[int, str | None], ...], Message]
+    ]:
         """
         As `take`, but messages come as (topic, text, routes): the text of contract C14, and the handlers that
-        `router` finds for the topic.
+        `router` finds for the topic. One that has properties is followed by the message itself.
+        """
+
+    def takes_properties(self, /) -> bool:
+        """
+        Whether properties of messages can reach the broker: it speaks MQTT 5, or may do so yet.
         """
 
     def uncork(self, /) -> None:

@@ -14,6 +14,7 @@ from ._dispatch import Dispatcher
 from ._handlers import target
 from ._loop import Loop
 from ._native import Router, Wake
+from ._properties import with_options
 from ._publisher import Publisher
 from ._state import State
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from . import ha_sensors
     from ._handlers import Handler
+    from ._native import Properties
+    from ._request import Request
 
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
@@ -397,17 +400,65 @@ class Service(Publisher):
 
     # ---- messages in ---------------------------------------------------------------------------------
 
-    def add_handler(self, topic: str, handler: Handler) -> None:
+    def request(self, topic: str, payload: object, *, timeout: float = 5.0, qos: int = 1) -> Request:
+        """Asks a question, and gives what its answer will be found in: `await` it, or call its `result()`.
+
+        The answer is what a handler of another service returns, or whatever else is published on the response topic
+        with the correlation data of the question. It needs MQTT 5: `protocol: 5`, or `auto`.
+
+        Args:
+            topic: The whole topic of the question.
+            payload: As of `publish`.
+            timeout: Seconds for the answer. After that the question is not delivered any more.
+            qos: 0, 1 or 2.
+
+        Raises:
+            RequestError: The session does not speak MQTT 5, or the message was not accepted.
+            ValueError: The timeout is not over 0.
+        """
+        dispatcher = self._miqro_dispatcher
+        if dispatcher.requests is None:
+            from ._request import Requests
+
+            with self._miqro_sending:
+                dispatcher.requests = dispatcher.requests or Requests(self)
+        return dispatcher.requests.ask(topic, payload, timeout, qos)
+
+    @property
+    def message_properties(self) -> Properties | None:
+        """In a handler: what its message says besides its payload (MQTT 5). `None` where it says nothing."""
+        message = self._miqro_dispatcher.message
+        return None if message is None else message.properties
+
+    def add_handler(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+    ) -> None:
         """Calls `handler` for each message on `<data_topic_prefix><topic>`; see `miqro.handle`.
 
         Raises:
             TypeError: It cannot be called with what handlers are called with.
-            ValueError: The filter is not valid.
+            ValueError: The filter or an option is not valid.
         """
+        topic = with_options(topic, no_local, retain_as_published, retain_handling)
         self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
-    def add_global_handler(self, topic: str, handler: Handler) -> None:
+    def add_global_handler(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+    ) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
+        topic = with_options(topic, no_local, retain_as_published, retain_handling)
         self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
     def _miqro_add(
@@ -427,7 +478,8 @@ class Service(Publisher):
             yield self.data_topic_prefix + topic, handler
 
     def _on_message(self, client: Any, userdata: object, msg: Any) -> None:
-        self._miqro_dispatcher.put(msg.topic, msg.payload)
+        with_properties = getattr(msg, "properties", None) is not None
+        self._miqro_dispatcher.put(msg.topic, msg.payload, msg if with_properties else None)
 
     def _on_enable(self, payload: str) -> None:
         if payload not in ("0", "1"):

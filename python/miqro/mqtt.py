@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from threading import Lock
 
+from . import _native
 from ._native import Event, Message, PublishInfo, Session, Wake, forked
+from ._properties import properties_of, subscription
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ MQTTv5 = 5
 
 MQTTMessage = Message
 MQTTMessageInfo = PublishInfo
+Properties = _native.Properties
 
 #: How long `disconnect()` waits for the broker to take what is queued, in seconds.
 FAREWELL_SECONDS = 1.0
@@ -73,7 +76,7 @@ class Client:
         client_id: Who it is, to the broker. Empty: the broker makes an id up.
         clean_session: Whether the broker forgets it when it is gone; `None` is `True`.
         userdata: Handed to the callbacks.
-        protocol: Only MQTT 3.1.1 so far.
+        protocol: `MQTTv311` or `MQTTv5`. The callbacks have the same arguments with both.
         transport: Only `"tcp"` so far.
         reconnect_on_failure: Taken for paho's sake; it always reconnects.
 
@@ -92,11 +95,14 @@ class Client:
         transport: str = "tcp",
         reconnect_on_failure: bool = True,
     ) -> None:
-        if protocol != MQTTv311 or transport != "tcp":
-            raise ValueError("this version of miqro speaks MQTT 3.1.1 over TCP only")
+        if protocol not in (MQTTv311, MQTTv5):
+            raise ValueError(f"the protocol must be MQTTv311 (4) or MQTTv5 (5), not {protocol!r}")
+        if transport != "tcp":
+            raise ValueError("this version of miqro speaks MQTT over TCP only")
         self._options: dict[str, Any] = {
             "client_id": client_id,
             "clean_session": clean_session is not False,
+            "protocol": "5" if protocol == MQTTv5 else "3.1.1",
         }
         self._userdata = userdata
         self._wake = Wake()
@@ -276,20 +282,29 @@ class Client:
             payload: Text, bytes, a number, or `None` for nothing.
             qos: 0, 1 or 2.
             retain: Whether the broker keeps it.
-            properties: `None`; they are of MQTT 5.
+            properties: What else it says: our `Properties`, or paho's. They are of MQTT 5.
 
         Raises:
-            ValueError: Topic, size or qos cannot be sent.
+            ValueError: Topic, size, qos or properties cannot be sent.
             TypeError: The payload is of another type.
         """
         if properties is not None:
-            raise ValueError("properties are of MQTT 5, which this version of miqro does not speak yet")
-        return self._engine().publish(topic, _plain(payload), qos, retain)
+            properties = properties_of(properties)
+        return self._engine().publish(topic, _plain(payload), qos, retain, properties)
 
     def subscribe(
-        self, topic: str | tuple[str, int] | list[tuple[str, int]], qos: int = 0
+        self,
+        topic: str | tuple[str, object] | list[tuple[str, object]],
+        qos: int = 0,
+        options: object = None,
     ) -> tuple[int, int]:
         """Subscribes to a filter, or to a list of (filter, qos), now and on every connect.
+
+        Args:
+            topic: A filter, a pair of filter and qos, or a list of such pairs. In the place of a qos may stand paho's
+                `SubscribeOptions` (MQTT 5).
+            qos: 0, 1 or 2.
+            options: paho's `SubscribeOptions`, instead of `qos`.
 
         Returns:
             0, and the number of the request.
@@ -297,8 +312,11 @@ class Client:
         Raises:
             ValueError: A filter is not valid.
         """
-        filters = topic if isinstance(topic, list) else [topic if isinstance(topic, tuple) else (topic, qos)]
-        return MQTT_ERR_SUCCESS, self._engine().subscribe(filters)
+        if isinstance(topic, str):
+            topic = (topic, qos if options is None else options)
+        filters = topic if isinstance(topic, list) else [topic]
+        wanted = [(topic_filter, subscription(how)) for topic_filter, how in filters]
+        return MQTT_ERR_SUCCESS, self._engine().subscribe(wanted)
 
     def unsubscribe(self, topic: str | list[str]) -> tuple[int, int]:
         """Ends the subscription to a filter, or to a list of filters. Returns 0 and the request's number."""
@@ -354,7 +372,12 @@ class Client:
         elif isinstance(event, Event.Subscribed):
             self._subscribed(event)
         elif isinstance(event, Event.Unsubscribed):
-            self._call(self.on_unsubscribe, event.mid)
+            self._unsubscribed(event)
+        elif isinstance(event, Event.Rejected):
+            self._rejected(event)
+        elif isinstance(event, Event.Limited):
+            if self._logger is not None:
+                self._logger.warning("%s", event.reason)
         elif isinstance(event, Event.Published):
             self._call(self.on_publish, event.mid)
         elif isinstance(event, Event.Dropped):
@@ -375,7 +398,10 @@ class Client:
         if self._logger is not None:
             level = 10 if self._flapping else 20
             after = "" if event.outage is None else f" after {_duration(event.outage)} without it"
-            self._logger.log(level, "connected to the broker at %s%s", self._broker(), after)
+            speaks = " with MQTT 5" if event.protocol == MQTTv5 else ""
+            self._logger.log(level, "connected to the broker at %s%s%s", self._broker(), speaks, after)
+            if event.assigned_client_id is not None:
+                self._logger.log(level, "the broker has chosen the client id %r", event.assigned_client_id)
             if self._dropped_in_outage:
                 self._logger.warning("%d messages were dropped meanwhile", self._dropped_in_outage)
         self._dropped_in_outage = 0
@@ -416,17 +442,29 @@ class Client:
             )
 
     def _subscribed(self, event: Event.Subscribed) -> None:
-        for topic_filter, granted in event.granted:
+        for topic_filter, granted, reason in event.granted:
             if granted is None:
-                text = (
-                    f"the broker refuses the subscription to {topic_filter!r}: no message of it will come. Check "
-                    "the broker's access rules"
+                self._trouble_with(
+                    f"the broker refuses the subscription to {topic_filter!r}: no message of it will come; {reason}"
                 )
-                self._problem(text)
-                if self._logger is not None:
-                    self._logger.error("%s", text)
-        qos = tuple(128 if granted is None else granted for _, granted in event.granted)
+        qos = tuple(128 if granted is None else granted for _, granted, _ in event.granted)
         self._call(self.on_subscribe, event.mid, qos)
+
+    def _unsubscribed(self, event: Event.Unsubscribed) -> None:
+        for topic_filter, reason in event.refused:
+            self._trouble_with(f"the broker does not end the subscription to {topic_filter!r}: {reason}")
+        self._call(self.on_unsubscribe, event.mid)
+
+    def _rejected(self, event: Event.Rejected) -> None:
+        what = f"a message on {event.topic!r} is lost"
+        if event.count > 1:
+            what = f"{event.count} messages, the first of them on {event.topic!r}, are lost"
+        self._trouble_with(f"{what}: {event.reason}")
+
+    def _trouble_with(self, text: str) -> None:
+        self._problem(text)
+        if self._logger is not None:
+            self._logger.error("%s", text)
 
     def _dropped(self, event: Event.Dropped) -> None:
         if not self._dropped_in_outage:

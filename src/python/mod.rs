@@ -5,6 +5,7 @@ mod dedup;
 mod errors;
 mod json;
 mod payload;
+mod properties;
 mod router;
 mod schedule;
 mod session;
@@ -38,6 +39,8 @@ mod _native {
     use super::json::{json_dumps, json_key};
     #[pymodule_export]
     use super::payload::{check_topic, payload, payload_text};
+    #[pymodule_export]
+    use super::properties::Properties;
     #[pymodule_export]
     use super::router::Router;
     #[pymodule_export]

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::errors;
+use super::properties::Properties;
 use super::router::Router;
 use super::wake::Wake;
 use crate::core::payload;
@@ -18,6 +19,7 @@ use crate::core::session::completion::{Completion, Outcome};
 use crate::core::session::event::Event as CoreEvent;
 use crate::core::session::message::{Message as CoreMessage, QoS};
 use crate::core::session::options::SessionOptions;
+use crate::core::session::packet::Subscription;
 use crate::core::session::protocol::Refusal;
 use crate::core::topic;
 
@@ -37,17 +39,22 @@ fn qos(value: u8) -> PyResult<QoS> {
 #[pyclass(frozen, module = "miqro._native")]
 pub enum Event {
     /// The broker has accepted us; `outage` is the time in seconds without a connection.
-    Connected { session_present: bool, outage: Option<f64> },
+    /// `protocol` is 4 for MQTT 3.1.1, 5 for MQTT 5; `assigned_client_id` is what the broker has chosen.
+    Connected { session_present: bool, outage: Option<f64>, protocol: u8, assigned_client_id: Option<String> },
     /// The broker said no: the CONNACK code, in words, and the seconds until the next attempt.
     Refused { code: u8, reason: String, retry_in: f64 },
     /// No broker answered.
     Unreachable { reason: String, retry_in: f64 },
     /// The connection has ended.
     Disconnected { reason: String, requested: bool, retry_in: Option<f64> },
-    /// A SUBSCRIBE was answered: each filter with the QoS granted, None where it was refused.
-    Subscribed { mid: u16, granted: Vec<(String, Option<u8>)> },
-    /// An UNSUBSCRIBE was answered.
-    Unsubscribed { mid: u16 },
+    /// A SUBSCRIBE was answered: each filter with the QoS granted, or with the reason of the refusal.
+    Subscribed { mid: u16, granted: Vec<(String, Option<u8>, Option<String>)> },
+    /// An UNSUBSCRIBE was answered: filters that the broker did not let go of, and why.
+    Unsubscribed { mid: u16, refused: Vec<(String, String)> },
+    /// The broker does not take messages: the topic of the first of them, why, and how many.
+    Rejected { topic: String, reason: String, count: u64 },
+    /// The broker does not do all that was asked for.
+    Limited { reason: String },
     /// A message was acknowledged.
     Published { mid: u16 },
     /// Messages were dropped while the broker was away; `topics` is None when there were too many.
@@ -62,9 +69,12 @@ pub enum Event {
 fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
     Ok(match event {
         CoreEvent::Message(message) => return Err(message),
-        CoreEvent::Connected { session_present, outage } => {
-            Event::Connected { session_present, outage: outage.map(|outage| outage.as_secs_f64()) }
-        }
+        CoreEvent::Connected { session_present, outage, version, assigned_client_id } => Event::Connected {
+            session_present,
+            outage: outage.map(|outage| outage.as_secs_f64()),
+            protocol: version.level(),
+            assigned_client_id,
+        },
         CoreEvent::Refused { code, reason, retry_in } => {
             Event::Refused { code, reason, retry_in: retry_in.as_secs_f64() }
         }
@@ -78,9 +88,19 @@ fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
         },
         CoreEvent::Subscribed { mid, granted } => Event::Subscribed {
             mid,
-            granted: granted.into_iter().map(|(filter, qos)| (filter, qos.map(|qos| qos as u8))).collect(),
+            granted: granted
+                .into_iter()
+                .map(|(filter, granted)| match granted {
+                    Ok(qos) => (filter, Some(qos as u8), None),
+                    Err(reason) => (filter, None, Some(reason)),
+                })
+                .collect(),
         },
-        CoreEvent::Unsubscribed { mid } => Event::Unsubscribed { mid },
+        CoreEvent::Unsubscribed { mid, refused } => Event::Unsubscribed { mid, refused },
+        CoreEvent::Rejected { topic, reason, count } => {
+            Event::Rejected { topic, reason: reason.to_string(), count }
+        }
+        CoreEvent::Limited { reason } => Event::Limited { reason },
         CoreEvent::Published { mid } => Event::Published { mid },
         CoreEvent::Dropped { count, topics } => Event::Dropped { count, topics },
         CoreEvent::Storage { text, trouble } => Event::Storage { text, trouble },
@@ -124,6 +144,12 @@ impl Message {
     #[getter]
     fn dup(&self) -> bool {
         self.inner.dup
+    }
+
+    /// What it says besides its payload; None where it says nothing, and with MQTT 3.1.1.
+    #[getter]
+    fn properties(&self) -> Option<Properties> {
+        self.inner.properties.as_ref().map(|properties| Properties { inner: (**properties).clone() })
     }
 
     fn __repr__(&self) -> String {
@@ -205,8 +231,9 @@ impl PublishInfo {
     /// Whether nothing more will happen; raises what `wait_for_publish` would raise then.
     fn settled(&self, py: Python<'_>) -> PyResult<bool> {
         let outcome = self.outcome();
+        let settled = outcome != Outcome::Pending;
         self.check(py, outcome)?;
-        Ok(outcome != Outcome::Pending)
+        Ok(settled)
     }
 
     /// Has `wake` notified when it is settled; at once if it is.
@@ -266,9 +293,9 @@ impl Session {
     /// Accepts a message for delivery; waits while the queue is full and the broker there.
     ///
     /// Raises:
-    ///     ValueError: Topic, size or qos cannot be sent.
+    ///     ValueError: Topic, size, qos or properties cannot be sent.
     ///     TypeError: The payload is neither text nor bytes.
-    #[pyo3(signature = (topic, payload: "str | bytes | bytearray", qos=0, retain=false))]
+    #[pyo3(signature = (topic, payload: "str | bytes | bytearray", qos=0, retain=false, properties=None))]
     fn publish(
         &self,
         py: Python<'_>,
@@ -276,6 +303,7 @@ impl Session {
         payload: &Bound<'_, PyAny>,
         qos: u8,
         retain: bool,
+        properties: Option<&Bound<'_, Properties>>,
     ) -> PyResult<PublishInfo> {
         let session = self.own(py)?;
         let payload = if let Ok(text) = payload.cast::<PyString>() {
@@ -289,17 +317,28 @@ impl Session {
         };
         let qos = self::qos(qos)?;
         topic::check_topic(topic).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        CoreSession::check_size(topic, &payload).map_err(PyValueError::new_err)?;
+        let properties = match properties {
+            None => None,
+            Some(properties) => {
+                session.check_properties().map_err(PyValueError::new_err)?;
+                Some(Box::new(properties.get().inner.clone()))
+            }
+        };
+        CoreSession::check_size(topic, &payload, properties.as_deref()).map_err(PyValueError::new_err)?;
         loop {
-            match session.publish(topic.to_owned(), payload.clone(), qos, retain) {
+            let (topic, payload, properties) = (topic.to_owned(), payload.clone(), properties.clone());
+            let message = CoreMessage { topic, payload, qos, retain, dup: false, properties };
+            let size = message.size();
+            match session.publish_message(message) {
                 Ok(receipt) => {
                     let pending = Some((receipt.completion, Arc::clone(session)));
                     return Ok(PublishInfo { rc: RC_SUCCESS, mid: receipt.mid, pending });
                 }
                 Err(Refusal::Closed) => return Ok(PublishInfo::new(RC_NO_CONNECTION, 0)),
+                Err(Refusal::TooLarge(reason)) => return Err(PyValueError::new_err(reason)),
                 Err(Refusal::FullWhileOffline) => return Ok(PublishInfo::new(RC_QUEUE_FULL, 0)),
                 Err(Refusal::FullWhileConnected) => {
-                    if !py.detach(|| session.wait_for_room(topic.len() + payload.len(), SIGNAL_CHECK)) {
+                    if !py.detach(|| session.wait_for_room(size, SIGNAL_CHECK)) {
                         return Ok(PublishInfo::new(RC_QUEUE_FULL, 0));
                     }
                     py.check_signals()?;
@@ -308,16 +347,18 @@ impl Session {
         }
     }
 
-    /// Subscribes to filters, each with its qos, now and on every connect. Returns the number of the request.
+    /// Subscribes to filters, now and on every connect, each with its qos, or with the byte of subscription options
+    /// of MQTT 5 (section 3.8.3.1). Returns the number of the request.
     ///
     /// Raises:
-    ///     ValueError: A filter or a qos is not valid.
+    ///     ValueError: A filter or its qos or options are not valid.
     fn subscribe(&self, py: Python<'_>, filters: Vec<(String, u8)>) -> PyResult<u16> {
         let filters = filters.into_iter().map(|(filter, value)| {
             topic::check_filter(&filter).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            Ok((filter, qos(value)?))
+            let how = Subscription::for_filter(&filter, value).map_err(PyValueError::new_err)?;
+            Ok((filter, how))
         });
-        Ok(self.own(py)?.subscribe(filters.collect::<PyResult<_>>()?))
+        Ok(self.own(py)?.subscribe(filters.collect::<PyResult<Vec<_>>>()?))
     }
 
     /// Ends subscriptions. Returns the number of the request.
@@ -376,8 +417,8 @@ impl Session {
     }
 
     /// As `take`, but messages come as (topic, text, routes): the text of contract C14, and the handlers that
-    /// `router` finds for the topic.
-    #[pyo3(signature = (limit, router) -> "list[Event | tuple[str, str, tuple[tuple[int, str | None], ...]]]")]
+    /// `router` finds for the topic. One that has properties is followed by the message itself.
+    #[pyo3(signature = (limit, router) -> "list[Event | tuple[str, str, tuple[tuple[int, str | None], ...]] | tuple[str, str, tuple[tuple[int, str | None], ...], Message]]")]
     fn take_routed<'py>(
         &self,
         py: Python<'py>,
@@ -392,7 +433,17 @@ impl Session {
                 Ok(event) => list.append(event)?,
                 Err(message) => {
                     let found = router.route(py, &message.topic)?;
-                    list.append((message.topic, payload::text(&message.payload), found))?;
+                    let text = payload::text(&message.payload);
+                    if message.properties.is_none() {
+                        list.append((message.topic, text, found))?;
+                    } else {
+                        list.append((
+                            message.topic.clone(),
+                            text.into_owned(),
+                            found,
+                            Message { inner: message },
+                        ))?;
+                    }
                 }
             }
         }
@@ -417,6 +468,16 @@ impl Session {
     /// Whether it was started in a process that this one is a fork() of: then it is of no use here.
     fn is_of_parent(&self) -> bool {
         self.inner.is_of_parent()
+    }
+
+    /// The version that the connection speaks, or the next one will: 4 is MQTT 3.1.1, 5 MQTT 5.
+    fn protocol(&self) -> u8 {
+        self.inner.version().level()
+    }
+
+    /// Whether properties of messages can reach the broker: it speaks MQTT 5, or may do so yet.
+    fn takes_properties(&self) -> bool {
+        self.inner.check_properties().is_ok()
     }
 
     /// Whether the network thread runs.

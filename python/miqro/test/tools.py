@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from miqro import Service
+    from miqro.mqtt import Properties
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -45,7 +46,13 @@ DEFAULT_TIMEOUT = 1.5
 """Seconds that `expect_next` waits where it is told nothing else."""
 
 
-def send(service: Service, topic: str, payload: object, retain: bool = False) -> None:
+def send(
+    service: Service,
+    topic: str,
+    payload: object,
+    retain: bool = False,
+    properties: Properties | None = None,
+) -> None:
     """Send a message to the service and let it handle it.
 
     What the service had published before is taken off the queue, so that what is there afterwards is its
@@ -56,10 +63,11 @@ def send(service: Service, topic: str, payload: object, retain: bool = False) ->
         topic: The topic, in full.
         payload: Text, bytes, a number, or `None` for an empty payload.
         retain: Whether the message is one that the broker had kept.
+        properties: What else it says (MQTT 5): a `miqro.mqtt.Properties`.
     """
     client = _client_of(service)
     client.message_queue.clear()
-    client.deliver(DummyMessage(topic, payload, retain))
+    client.deliver(DummyMessage(topic, payload, retain, properties))
     service._drain_incoming()
 
 

@@ -2,6 +2,11 @@
 
 use bytes::Bytes;
 
+use crate::core::topic;
+
+/// Bytes of a text or of binary data in a packet (MQTT 5 sections 1.5.4, 1.5.6).
+const LONGEST_FIELD: usize = 65_535;
+
 /// Quality of service (MQTT 3.1.1 section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -47,6 +52,40 @@ pub struct Properties {
 }
 
 impl Properties {
+    /// Whether MQTT can carry them. The error is a sentence.
+    ///
+    /// # Errors
+    /// A text is too long or has a zero character in it, or the response topic is none.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(response) = &self.response_topic {
+            topic::check_topic(response).map_err(|error| format!("the response topic: {error}"))?;
+        }
+        let content_type = self.content_type.iter().map(|text| ("the content type", text));
+        let names = self.user.iter().flat_map(|(name, value)| {
+            [("the name of a user property", name), ("the value of a user property", value)]
+        });
+        for (what, text) in content_type.chain(names) {
+            if text.contains('\0') {
+                return Err(format!("{what} has a zero character in it, which MQTT does not allow"));
+            }
+            if text.len() > LONGEST_FIELD {
+                return Err(format!("{what} has {} bytes, and MQTT allows {LONGEST_FIELD}", text.len()));
+            }
+        }
+        match self.correlation_data.as_ref().map(Bytes::len) {
+            Some(size) if size > LONGEST_FIELD => {
+                Err(format!("the correlation data has {size} bytes, and MQTT allows {LONGEST_FIELD}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that they take in a packet at most.
+    pub fn size_on_wire(&self) -> usize {
+        // Their length, and for each its identifier and lengths.
+        4 + self.size() + 30 + 5 * (self.user.len() + self.subscription_ids.len())
+    }
+
     /// What they count for in the queues' byte limits.
     fn size(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);

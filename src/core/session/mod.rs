@@ -35,7 +35,7 @@ use crate::core::wake::{Wake, block_signals};
 use cork::Cork;
 use durable::Durable;
 use event::{Event, Inbox};
-use message::{Message, QoS};
+use message::{Message, Properties, QoS};
 use options::SessionOptions;
 use outbox::Urgency;
 use packet::{Subscription, Version};
@@ -288,9 +288,9 @@ impl Session {
     ///
     /// # Errors
     /// It is larger than the remaining length of a packet can say.
-    pub fn check_size(topic: &str, payload: &Bytes) -> Result<(), String> {
+    pub fn check_size(topic: &str, payload: &Bytes, properties: Option<&Properties>) -> Result<(), String> {
         // Two bytes of topic length, two of packet identifier.
-        let size = topic.len() + payload.len() + 4;
+        let size = topic.len() + payload.len() + 4 + properties.map_or(0, Properties::size_on_wire);
         if size <= codec::MAX_REMAINING_LENGTH {
             return Ok(());
         }
@@ -306,9 +306,19 @@ impl Session {
         self.shared.protocol().version()
     }
 
-    /// Whether properties reach the broker. With `protocol: auto` they are sent where it speaks MQTT 5.
-    pub fn takes_properties(&self) -> bool {
-        self.options.protocol != crate::core::config::Protocol::V311
+    /// Whether properties can reach the broker: with `protocol: auto` they do where it speaks MQTT 5. The error is
+    /// a sentence.
+    ///
+    /// # Errors
+    /// The session speaks 3.1.1.
+    pub fn check_properties(&self) -> Result<(), &'static str> {
+        if self.options.protocol == crate::core::config::Protocol::V311 {
+            return Err(
+                "properties of messages are of MQTT 5, and this session speaks 3.1.1: set `protocol: 5`, or \
+                        `auto`, in the section `broker` of the configuration",
+            );
+        }
+        Ok(())
     }
 
     /// Accepts a message for delivery. The caller has checked topic and size.

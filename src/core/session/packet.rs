@@ -192,6 +192,50 @@ pub struct Subscription {
     pub retain_handling: RetainHandling,
 }
 
+impl Subscription {
+    /// From the byte of options (MQTT 5 section 3.8.3.1); a quality of service alone is one.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn from_byte(options: u8) -> Result<Self, &'static str> {
+        let retain_handling = match options >> 4 {
+            0 => RetainHandling::Always,
+            1 => RetainHandling::IfNew,
+            2 => RetainHandling::Never,
+            _ => return Err("a subscription has options that MQTT 5 does not know"),
+        };
+        Ok(Self {
+            qos: QoS::try_from(options & 3).map_err(|_| "a subscription has the quality of service 3")?,
+            no_local: options & 4 != 0,
+            retain_as_published: options & 8 != 0,
+            retain_handling,
+        })
+    }
+
+    /// As [`Self::from_byte`], for a filter that is to be asked for.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn for_filter(filter: &str, options: u8) -> Result<Self, String> {
+        let how = Self::from_byte(options).map_err(|wrong| format!("{filter:?}: {wrong}"))?;
+        // MQTT-3.8.3-4
+        if how.no_local && filter.starts_with("$share/") {
+            return Err(format!(
+                "{filter:?}: a shared subscription cannot leave out the service's own messages"
+            ));
+        }
+        Ok(how)
+    }
+
+    /// The byte of options.
+    pub fn byte(self) -> u8 {
+        self.qos as u8
+            | u8::from(self.no_local) << 2
+            | u8::from(self.retain_as_published) << 3
+            | (self.retain_handling as u8) << 4
+    }
+}
+
 impl From<QoS> for Subscription {
     fn from(qos: QoS) -> Self {
         Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Always }

@@ -360,7 +360,7 @@ impl Broker {
                         connection.answers.push(Packet::PubRec(id, reason));
                     }
                     (QoS::AtLeastOnce, Some(id)) => {
-                        connection.answers.push(Packet::PubAck(id, Reason::SUCCESS))
+                        connection.answers.push(Packet::PubAck(id, Reason::SUCCESS));
                     }
                     (QoS::ExactlyOnce, Some(id)) => {
                         let known = session.received.insert(id, number);
@@ -437,8 +437,7 @@ impl Broker {
             connection.window = WINDOW.min(maximum.into());
         }
         match connection.mood {
-            Mood::HangsUp => {}
-            Mood::Mute => {}
+            Mood::HangsUp | Mood::Mute => {}
             Mood::Refuses(code) => connection.connack = Some(Packet::ConnAck(false, code, None)),
             Mood::Helpful | Mood::TakenOver => {
                 connection.accepted = true;

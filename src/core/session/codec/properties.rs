@@ -145,9 +145,14 @@ fn may_stand_in(id: u8, packet: u8) -> bool {
         }
         SUBSCRIPTION_ID => matches!(packet, 3 | 8),
         SESSION_EXPIRY => matches!(packet, 1 | 2 | 14),
-        ASSIGNED_CLIENT_ID | SERVER_KEEPALIVE | RESPONSE_INFORMATION => packet == 2,
-        MAXIMUM_QOS | RETAIN_AVAILABLE => packet == 2,
-        WILDCARDS_AVAILABLE | SUBSCRIPTION_IDS_AVAILABLE | SHARED_AVAILABLE => packet == 2,
+        ASSIGNED_CLIENT_ID
+        | SERVER_KEEPALIVE
+        | RESPONSE_INFORMATION
+        | MAXIMUM_QOS
+        | RETAIN_AVAILABLE
+        | WILDCARDS_AVAILABLE
+        | SUBSCRIPTION_IDS_AVAILABLE
+        | SHARED_AVAILABLE => packet == 2,
         AUTH_METHOD | AUTH_DATA | RECEIVE_MAXIMUM | TOPIC_ALIAS_MAXIMUM | MAXIMUM_PACKET_SIZE => {
             matches!(packet, 1 | 2)
         }

@@ -91,14 +91,11 @@ impl Reason {
 
 /// A sentence with the broker's own words, and the broker that it names instead of itself.
 pub fn with_details(words: &str, text: Option<&str>, reference: Option<&str>) -> String {
-    let mut all = words.to_owned();
-    if let Some(reference) = reference {
-        all += &format!("; it names {reference:?} instead: set `host` in the section `broker`");
-    }
-    if let Some(text) = text {
-        all += &format!(" (the broker says: {text:?})");
-    }
-    all
+    let reference = reference.map_or(String::new(), |reference| {
+        format!("; it names {reference:?} instead: set `host` in the section `broker`")
+    });
+    let text = text.map_or(String::new(), |text| format!(" (the broker says: {text:?})"));
+    format!("{words}{reference}{text}")
 }
 
 /// Why a CONNECT was refused, for the person who has to act: the return codes of MQTT 3.1.1 section 3.2.2.3, and

@@ -6,8 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::super::message::{Message, Properties, QoS};
 use super::super::packet::{
-    ConnAckProperties, Connect, ConnectProperties, Disconnect, Packet, PacketId, Reason, RetainHandling,
-    Subscription, Will,
+    ConnAckProperties, Connect, ConnectProperties, Disconnect, Packet, PacketId, Reason, Subscription, Will,
 };
 use super::CodecError;
 use super::properties::{self as prop, Property, Reader, Section, Wrong, put_data, put_variable};
@@ -62,7 +61,7 @@ fn read(kind: u8, flags: u8, body: &mut Reader) -> Result<Packet, Wrong> {
             let text = read_words(kind, &mut body.properties()?)?.reason.text;
             let codes = read_codes(kind, body)?;
             if kind == 9 {
-                let granted = codes.into_iter().map(|code| QoS::try_from(code)).collect();
+                let granted = codes.into_iter().map(QoS::try_from).collect();
                 Packet::SubAck(id, granted, text)
             } else {
                 Packet::UnsubAck(id, codes)
@@ -266,20 +265,7 @@ fn read_subscribe(body: &mut Reader) -> Result<Packet, Wrong> {
     let mut filters = Vec::new();
     while !body.is_empty() {
         let filter = body.text()?;
-        let options = body.u8()?;
-        let retain_handling = match options >> 4 {
-            0 => RetainHandling::Always,
-            1 => RetainHandling::IfNew,
-            2 => RetainHandling::Never,
-            _ => return Err("a subscription has options that MQTT 5 does not know"),
-        };
-        let qos = QoS::try_from(options & 3).map_err(|_| "a subscription has the quality of service 3")?;
-        let subscription = Subscription {
-            qos,
-            no_local: options & 4 != 0,
-            retain_as_published: options & 8 != 0,
-            retain_handling,
-        };
+        let subscription = Subscription::from_byte(body.u8()?)?;
         filters.push((filter, subscription));
     }
     if filters.is_empty() {
@@ -311,12 +297,7 @@ pub(super) fn encode(packet: &Packet, buffer: &mut BytesMut) -> Result<(), Wrong
             body.put_u8(0);
             for (filter, subscription) in filters {
                 put_data(&mut body, filter.as_bytes())?;
-                body.put_u8(
-                    subscription.qos as u8
-                        | u8::from(subscription.no_local) << 2
-                        | u8::from(subscription.retain_as_published) << 3
-                        | (subscription.retain_handling as u8) << 4,
-                );
+                body.put_u8(subscription.byte());
             }
             0x82
         }
