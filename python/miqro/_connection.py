@@ -9,6 +9,7 @@ from ._native import check_auth, check_broker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from ._dispatch import Dispatcher
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _PAHO_BROKER = ("host", "port", "keepalive", "bind_address", "bind_port")
 
 
-def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatcher, wake: Wake) -> Any:
+def make_client(
+    service: Service, cls: Callable[..., Any], dispatcher: Dispatcher, wake: Wake, data_root: Path
+) -> Any:
     """Makes the client of a service and sets it up, as 1.x did: with the methods that doubles have.
 
     Raises:
@@ -51,9 +54,13 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
                 )
             }
         )
+        if broker["durable"]:
+            client._configure(durable=f"{data_root}/{service.SERVICE_NAME}.outbox")
         client.on_connect = service._on_connect
         client.on_disconnect = service._on_disconnect
     else:
+        if broker["durable"]:
+            service.log.warning("`durable` in the section `broker` needs miqro's own MQTT client: it has no effect")
         # Its callbacks come on its own thread, and are handed to the service's.
         client.on_connect = lambda *args: dispatcher.call(service._on_connect, *args)
         client.on_disconnect = lambda *args: dispatcher.call(service._on_disconnect, *args)
@@ -80,7 +87,7 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
 def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
     from ._errors import ConfigError
 
-    for key, only in (("transport", "tcp"), ("durable", False)):
+    for key, only in (("transport", "tcp"),):
         if broker[key] != only:
             raise ConfigError(
                 f"`{key}: {broker[key]}` in the section `broker` is not in this version of miqro yet, which knows "

@@ -128,7 +128,10 @@ class Service(Publisher):
 
         self._miqro_wake = wake = Wake()
         self._miqro_dispatcher = Dispatcher(self, wake)
-        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self._miqro_dispatcher, wake)
+        data_root = getattr(state_cls, "DATA_ROOT", State.DATA_ROOT)
+        self.mqtt_client = _connection.make_client(
+            self, mqtt_client_cls, self._miqro_dispatcher, wake, data_root
+        )
 
         if self.USE_STATE_FILE:
             self.state = state_cls(self)

@@ -249,7 +249,9 @@ class Client:
             return MQTT_ERR_NO_CONN
         owed = session.close(FAREWELL_SECONDS)
         if owed and self._logger is not None:
-            self._logger.warning("%d messages could not be delivered before the end", owed)
+            path = self._options.get("durable")
+            kept = f"; those of QoS 1 and 2 are kept in {path}" if path else ""
+            self._logger.warning("%d messages could not be delivered before the end%s", owed, kept)
         while events := session.take(BATCH):
             for event in events:
                 # Messages that nobody will handle any more are left.
@@ -382,6 +384,8 @@ class Client:
             self._call(self.on_publish, event.mid)
         elif isinstance(event, Event.Dropped):
             self._dropped(event)
+        elif isinstance(event, Event.Storage):
+            self._storage(event)
         elif isinstance(event, Event.Terminated):
             from ._errors import InternalError
 
@@ -473,6 +477,12 @@ class Client:
             if self._logger is not None:
                 self._logger.warning("%s", text)
         self._dropped_in_outage += event.count
+
+    def _storage(self, event: Event.Storage) -> None:
+        if event.trouble:
+            self._problem(event.text)
+        if self._logger is not None:
+            self._logger.log(40 if event.trouble else 20, "%s", event.text)
 
     def _broker(self) -> str:
         return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 1883)}"

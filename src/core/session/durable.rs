@@ -2,7 +2,7 @@
 //! the service hears when the file fails.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -18,7 +18,11 @@ pub(super) struct Durable {
     /// `None`: it could not be opened.
     journal: Option<Journal>,
     path: String,
-    failed: bool,
+    /// Whether the file fails, as far as the service knows.
+    failing: bool,
+    /// When the service was last told that it fails. A disk that is full has room for a little now and then: that is
+    /// not news each time.
+    told: Option<Instant>,
 }
 
 impl Durable {
@@ -74,7 +78,7 @@ impl Durable {
                 None
             }
         };
-        (Self { journal, path: path.to_owned(), failed: false }, kept, events)
+        (Self { journal, path: path.to_owned(), failing: false, told: None }, kept, events)
     }
 
     /// Writes down what has happened. What there is to say of it: the first failure, and when it works again.
@@ -82,21 +86,30 @@ impl Durable {
         let journal = self.journal.as_mut()?;
         let now = since_epoch();
         let mut notes = notes.into_iter().map(|note| note.map(|message| body(message, now))).collect();
-        let failed = journal.write(&mut notes).err();
-        let news = failed.is_some() != self.failed;
-        self.failed = failed.is_some();
         let path = &self.path;
-        let text = match failed {
-            _ if !news => return None,
-            Some(error) => format!(
-                "the durable outbox {path} cannot be written ({error}): messages are sent, but those published now \
-                 do not survive a crash"
-            ),
-            None => format!("the durable outbox {path} can be written again"),
-        };
-        Some(Event::Storage { text, trouble: self.failed })
+        match journal.write(&mut notes) {
+            Err(error) if !self.failing && self.told.is_none_or(|told| told.elapsed() > NEWS) => {
+                (self.failing, self.told) = (true, Some(Instant::now()));
+                let text = format!(
+                    "the durable outbox {path} cannot be written ({error}): messages are sent, but those published now \
+                     do not survive a crash"
+                );
+                Some(Event::Storage { text, trouble: true })
+            }
+            Ok(()) if self.failing => {
+                self.failing = false;
+                Some(Event::Storage {
+                    text: format!("the durable outbox {path} can be written again"),
+                    trouble: false,
+                })
+            }
+            _ => None,
+        }
     }
 }
+
+/// How long a failure of the file is not told again.
+const NEWS: Duration = Duration::from_secs(3600);
 
 const WITHOUT: &str = "Messages are sent, but do not survive a crash";
 
