@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SERVICE = """
 import time
@@ -223,3 +221,27 @@ def test_without_mosquitto_the_test_fails_with_a_sentence(session: Session, tmp_
     assert "mosquitto is not installed: apt install mosquitto" in said
     assert "Traceback" not in said
     assert "1 passed, 1 error" in said
+
+
+def test_the_documented_tests_pass(tmp_path: Path) -> None:
+    """C60: docs/testing.md, typed in as it stands."""
+    page = (Path(__file__).parent.parent / "docs" / "testing.md").read_text(encoding="utf-8")
+    service, tests, script, *_ = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "echo.py").write_text(service, encoding="utf-8")
+    (tmp_path / "test_echo.py").write_text(tests, encoding="utf-8")
+    (tmp_path / "miqro.yml").write_text('services: {echo: {greeting: "Hello, "}}', encoding="utf-8")
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    for command, wanted in (
+        (["-m", "pytest", "-q", "-p", "no:cacheprovider"], "3 passed"),
+        (["script.py"], ""),
+    ):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert wanted in done.stdout
