@@ -264,6 +264,32 @@ def test_signs_of_life_come_in_time_and_also_while_the_service_is_busy(
         notified.until("STOPPING=1")
 
 
+def test_a_handler_that_goes_on_with_the_work_itself_is_alive(config: Path, notified: Manager) -> None:
+    """C61, C55: it calls `_loop_step()` until something has happened; the same after `run()`, without a sign."""
+
+    class Nested(Unit):
+        steps = 0
+
+        @miqro.handle("step")
+        def step(self, payload: str) -> None:
+            while not self.gate.is_set():
+                self._loop_step()
+                self.steps += 1
+
+    service = make(Nested, config)
+    with Running(service):
+        notified.until("WATCHDOG=1")
+        deliver(service, "service/unit/step")
+        for _ in range(4):
+            notified.until("WATCHDOG=1")
+        service.gate.set()
+        notified.until("WATCHDOG=1")
+    assert service.steps < 200, "it waits between two steps"
+    notified.until("STOPPING=1")
+    service.stop = False
+    assert service._miqro_due_in() > 100
+
+
 def test_a_handler_that_comes_back_feeds_it_again(config: Path, notified: Manager) -> None:
     """C61: a slow one is not a dead one."""
     service = make(Unit, config)

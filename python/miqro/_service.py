@@ -189,16 +189,17 @@ class Service(Publisher):
                 for loop in self.LOOPS or ():
                     loop._begin()
                 while not self.stop:
-                    if notifier is not None:
-                        notifier.give_sign()
                     if getattr(self._loop_step, "__func__", None) is Service._loop_step:
                         self._miqro_step(None)
                     else:
                         self._loop_step()
                         self._drain_incoming()
+                        if notifier is not None:
+                            notifier.give_sign()
             finally:
                 signals.leaving()
                 dispatcher.leaving = True
+                self._miqro_notifier = None
                 try:
                     # A child of fork() that comes this way leaves the service to its parent.
                     if os.getpid() == process:
@@ -242,6 +243,8 @@ class Service(Publisher):
 
     def _miqro_work(self) -> bool:
         """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        if self._miqro_notifier is not None:
+            self._miqro_notifier.give_sign()
         took = self._miqro_run_loops()
         due_in = self._miqro_due_in()
         if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
