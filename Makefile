@@ -26,7 +26,7 @@ WORKERS ?= 4
 # What `make test` does, in this order: what fails quickly comes first.
 CHECKS := fmt-check lint test-rust build stubs-check types test-py
 
-.PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs \
+.PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs proof-upgrade \
 	stubs-check wheel lock clean toolchain toolchain-lint broker
 
 help: ## List the targets
@@ -85,6 +85,9 @@ $(COMPAT_STAMP): tests/compat/requirements.txt scripts/setup.sh scripts/lib.sh
 test-compat: build broker compat-venv ## Run services of 1.3.0 on both, and print the table (PYTEST_ARGS as above)
 	$(BIN)/python -m pytest tests/compat $(PYTEST_ARGS)
 	@cat .cache/compat/report.md
+
+proof-upgrade: wheel broker compat-venv ## Install the wheel over miqro 1.3.0, and run the documented examples before and after
+	@scripts/proof_upgrade.sh "$$(ls -t dist/miqro-*.whl | head -1)"
 
 types: build ## Run mypy --strict, and compare the stub of the extension with the extension
 	$(BIN)/mypy

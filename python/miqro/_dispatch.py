@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime
 from threading import get_ident
 from time import monotonic
 
 from . import _connection, mqtt
 from ._birth import Birth
+from ._clock import wall_now
 from ._handlers import Routes, name_of
 from ._native import Event, Message, payload_text
 from ._properties import Filter
@@ -62,6 +62,8 @@ class Dispatcher:
         self.idle = False
         self._looked_at = monotonic()
         self._stall_reported = False
+        #: Messages lost to a full queue since the last one that found room.
+        self._lost = 0
 
     # ---- what comes in from other clients' threads ---------------------------------------------------
 
@@ -72,7 +74,7 @@ class Dispatcher:
         """
         service = self._service
         text = payload_text(payload)
-        service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+        service.last_message_received_at = wall_now()
         self.stalled()
         limit = service.MAX_INCOMING_QUEUE
         if len(self._queued) >= limit and self.thread not in (None, get_ident()):
@@ -83,9 +85,14 @@ class Dispatcher:
                 _pause()
         if len(self._queued) >= limit:
             problem = f"the queue of {limit} incoming messages is full: a message on {topic!r} is lost"
-            service.log.error("%s", problem)
+            # Each is counted; the first one is news.
+            service.log.log(10 if self._lost else 40, "%s", problem)
+            self._lost += 1
             service.note_failure(problem)
             return
+        if self._lost:
+            service.log.warning("%d incoming messages were lost meanwhile: the queue was full", self._lost)
+            self._lost = 0
         self._queued.append((monotonic(), topic, text, message))
         self._wake.notify()
 
@@ -234,7 +241,7 @@ class Dispatcher:
         else:
             taken = session.take_routed(BATCH, self.routes.router)
         if any(type(item) in (tuple, Message) for item in taken):
-            service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+            service.last_message_received_at = wall_now()
         self._batch.extend(taken)
         return bool(taken)
 

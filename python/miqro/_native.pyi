@@ -25,6 +25,11 @@ __all__ = [
     "check_broker",
     "check_tls",
     "check_topic",
+    "clock_advance",
+    "clock_hold",
+    "clock_is_held",
+    "clock_now",
+    "clock_release",
     "config_load",
     "config_schema",
     "forked",
@@ -88,16 +93,14 @@ class Event:
     @final
     class Dropped(Event):
         """
-        Messages were dropped while the broker was away; `topics` is None when there were too many.
+        Messages were dropped while the broker was away.
         """
 
-        __match_args__: Final = ("count", "topics")
+        __match_args__: Final = ("count",)
 
-        def __new__(cls, /, count: int, topics: Sequence[str] | None) -> Event.Dropped: ...
+        def __new__(cls, /, count: int) -> Event.Dropped: ...
         @property
         def count(self, /) -> int: ...
-        @property
-        def topics(self, /) -> list[str] | None: ...
 
     @final
     class Limited(Event):
@@ -551,6 +554,15 @@ class Session:
             How many messages were still owed to the broker.
         """
 
+    def configure(self, /, options: dict[str, object]) -> None:
+        """
+        Changes the options: those of the connection count from the next one on, those of the queue for messages
+        still to come. `max_incoming_messages` stays.
+
+        Raises:
+            miqro.ConfigError: An option is not known or of the wrong type.
+        """
+
     def cork(self, /) -> None:
         """
         A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
@@ -720,7 +732,7 @@ class StateFile:
 @final
 class Timer:
     """
-    When a loop is due: on a grid of `interval_us` microseconds, by the monotonic clock. Starts stopped.
+    When a loop is due: on a grid of `interval_us` microseconds, by the clock of the services. Starts stopped.
     """
 
     def __new__(cls, /, interval_us: int) -> Timer: ...
@@ -883,6 +895,34 @@ def check_topic(topic: str) -> None:
     Raises:
         ValueError: If it is empty, contains `+`, `#`, a NUL or text that UTF-8 cannot hold, or has more than 65,535
             bytes; with a sentence that says so.
+    """
+
+def clock_advance(seconds: float) -> None:
+    """
+    Moves the clock on by `seconds`, while it is held.
+    """
+
+def clock_hold() -> bool:
+    """
+    Holds the clock for this thread: it stands still, and waiting moves it on instead of taking time.
+
+    Returns:
+        `False` if it is held already.
+    """
+
+def clock_is_held() -> bool:
+    """
+    Whether this thread holds the clock.
+    """
+
+def clock_now() -> int:
+    """
+    The time by the clock that services go by, in nanoseconds since some moment of the past. It never goes back.
+    """
+
+def clock_release() -> None:
+    """
+    Lets the clock run on from where it stands.
     """
 
 def config_load(data: bytes, path: str) -> YamlDocument:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import get_ident
 from time import monotonic
 
 from . import _connection, _state, mqtt
+from ._clock import wall_now
 from ._decorators import collect
 from ._dispatch import Dispatcher
 from ._handlers import target
-from ._loop import Loop
+from ._loop import Loop, Loops
 from ._native import Router, Wake
 from ._properties import with_options
 from ._publisher import Publisher
@@ -22,12 +23,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from typing import Any, ClassVar
 
     from . import ha_sensors
     from ._handlers import Handler
     from ._native import Properties
     from ._request import Request
+    from ._systemd import Notifier
 
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
@@ -101,6 +104,8 @@ class Service(Publisher):
 
     _miqro_stop = False
     _miqro_wake: Wake
+    #: Where systemd has asked to be told.
+    _miqro_notifier: Notifier | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -136,7 +141,7 @@ class Service(Publisher):
         if self.USE_STATE_FILE:
             self.state = state_cls(self)
 
-        self.LOOPS = list(self.LOOPS or ())
+        self.LOOPS = Loops(self.LOOPS or (), wake)
         self._create_loops()
         self.log.info("started")
 
@@ -169,6 +174,11 @@ class Service(Publisher):
 
         dispatcher = self._miqro_dispatcher
         process = os.getpid()
+        notifier = None
+        if "NOTIFY_SOCKET" in os.environ:
+            from ._systemd import Notifier
+
+            notifier = self._miqro_notifier = Notifier(self)
         with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
             if not signals.on_main_thread:
@@ -177,6 +187,8 @@ class Service(Publisher):
                 watch_service(self)
             try:
                 self.mqtt_client.loop_start()
+                if notifier is not None:
+                    notifier.ready()
                 for loop in self.LOOPS or ():
                     loop._begin()
                 while not self.stop:
@@ -185,12 +197,17 @@ class Service(Publisher):
                     else:
                         self._loop_step()
                         self._drain_incoming()
+                        if notifier is not None:
+                            notifier.give_sign()
             finally:
                 signals.leaving()
                 dispatcher.leaving = True
+                self._miqro_notifier = None
                 try:
                     # A child of fork() that comes this way leaves the service to its parent.
                     if os.getpid() == process:
+                        if notifier is not None:
+                            notifier.stopping()
                         if self.STATE_AUTOSAVE is not None:
                             _state.save_at_the_end(self)
                         _connection.farewell(self)
@@ -229,6 +246,8 @@ class Service(Publisher):
 
     def _miqro_work(self) -> bool:
         """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        if self._miqro_notifier is not None:
+            self._miqro_notifier.give_sign()
         took = self._miqro_run_loops()
         due_in = self._miqro_due_in()
         if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
@@ -281,7 +300,7 @@ class Service(Publisher):
         """Records that something went wrong: `failure_count`, `last_failure`, `last_failure_at`."""
         self.failure_count += 1
         self.last_failure = text
-        self.last_failure_at = datetime.now()  # noqa: DTZ005 - local time, as everything in 1.x
+        self.last_failure_at = wall_now()
 
     # ---- loops ---------------------------------------------------------------------------------------
 
@@ -290,6 +309,7 @@ class Service(Publisher):
         if self.LOOPS is None:
             self.LOOPS = []
         self.LOOPS.append(loop)
+        # The list may be a plain one of the service's own.
         self._miqro_notify()
         return loop
 
@@ -302,8 +322,11 @@ class Service(Publisher):
             _state.autosave(self)
 
     def _miqro_due_in(self) -> float | None:
-        """Seconds until the next loop is due, or the announcement to Home Assistant."""
+        """Seconds until the next loop is due, or the announcement to Home Assistant, or a sign of life."""
         soonest = self._miqro_dispatcher.birth.due_in()
+        if self._miqro_notifier is not None:
+            sign = self._miqro_notifier.due_in()
+            soonest = sign if soonest is None or (sign is not None and sign < soonest) else soonest
         for loop in self.LOOPS or ():
             remaining = loop._attach(self._miqro_wake)
             if remaining is not None and (soonest is None or remaining < soonest):

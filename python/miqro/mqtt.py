@@ -115,24 +115,25 @@ class Client:
         self._flapping = False
         self._connected_at = 0.0
         self._dropped_in_outage = 0
+        #: Told how the connection is, in words.
+        self._status: Callable[[str], None] = lambda _text: None
         #: Told of what goes wrong, in a sentence.
         self._problem: Callable[[str], None] = lambda _text: None
         self.on_connect: Callable[..., object] | None = None
         self.on_disconnect: Callable[..., object] | None = None
         self.on_message: Callable[..., object] | None = None
-        self.on_publish: Callable[..., object] | None = None
+        self._on_publish: Callable[..., object] | None = None
         self.on_subscribe: Callable[..., object] | None = None
         self.on_unsubscribe: Callable[..., object] | None = None
 
     def __repr__(self) -> str:
         return f"<miqro.mqtt.Client {self._options['client_id']!r} of {self._broker()}>"
 
-    # ---- settings, before it connects ----------------------------------------------------------------
+    # ---- settings; what is set while it is connected counts from the next connection on --------------
 
     def username_pw_set(self, username: str | None, password: str | None = None) -> None:
         """Sets the credentials; `None` for none."""
-        self._options["username"] = username or ""
-        self._options["password"] = password or ""
+        self._configure(username=username or "", password=password or "")
 
     def tls_set(self, *_args: object, **_kwargs: object) -> None:
         """Raises: this version speaks plain TCP only, and never does so where TLS was asked for.
@@ -155,11 +156,11 @@ class Client:
         """
         payload = _plain(payload)
         data = payload.encode() if isinstance(payload, str) else payload
-        self._options["will"] = {"topic": topic, "payload": list(data), "qos": qos, "retain": retain}
+        self._configure(will={"topic": topic, "payload": list(data), "qos": qos, "retain": retain})
 
     def will_clear(self) -> None:
         """No will any more."""
-        self._options.pop("will", None)
+        self._configure(will=None)
 
     def user_data_set(self, userdata: object) -> None:
         """Sets what is handed to the callbacks."""
@@ -179,21 +180,36 @@ class Client:
 
     def max_inflight_messages_set(self, inflight: int) -> None:
         """Sets how many QoS 1 and 2 messages may be unacknowledged. Over 20, mosquitto 2.0.11 loses some."""
-        self._options["max_inflight"] = inflight
+        self._configure(max_inflight=inflight)
 
     def max_queued_messages_set(self, queue_size: int) -> Client:
         """Sets how many messages wait for the broker."""
-        self._options["max_queued_messages"] = queue_size
+        self._configure(max_queued_messages=queue_size)
         return self
 
     def reconnect_delay_set(self, min_delay: float = 1, max_delay: float = 120) -> None:
         """Sets the seconds between attempts to connect: the first, and the longest."""
-        self._options["reconnect_delay_min"] = float(min_delay)
-        self._options["reconnect_delay_max"] = float(max_delay)
+        self._configure(reconnect_delay_min=float(min_delay), reconnect_delay_max=float(max_delay))
 
     def _configure(self, **options: object) -> None:
         """Sets options that paho has no name for; see `SessionOptions` in the engine."""
-        self._options.update(options)
+        with self._making:
+            self._options.update(options)
+            if self._session is not None:
+                self._session.configure(self._session_options())
+
+    def _session_options(self) -> dict[str, Any]:
+        return {"report_published": self._on_publish is not None, **self._options}
+
+    @property
+    def on_publish(self) -> Callable[..., object] | None:
+        """Called with the number of each message that the broker has acknowledged."""
+        return self._on_publish
+
+    @on_publish.setter
+    def on_publish(self, callback: Callable[..., object] | None) -> None:
+        self._on_publish = callback
+        self._configure()
 
     # ---- the connection ------------------------------------------------------------------------------
 
@@ -203,7 +219,7 @@ class Client:
         """Says where the broker is; `loop_start()` connects, and reconnects for ever."""
         if not host:
             raise ValueError("the host of the broker is missing")
-        self._options.update(
+        self._configure(
             host=host,
             port=port,
             keepalive=keepalive,
@@ -334,8 +350,7 @@ class Client:
             with self._making:
                 session = self._session
                 if session is None:
-                    options = {"report_published": self.on_publish is not None, **self._options}
-                    session = self._session = Session(options, self._wake)
+                    session = self._session = Session(self._session_options(), self._wake)
         return session
 
     def _join_service(self, wake: Wake, max_incoming: int) -> None:
@@ -399,6 +414,7 @@ class Client:
         import time
 
         self._connected_at = time.monotonic()
+        self._status(f"connected to {self._broker()}")
         if self._logger is not None:
             level = 10 if self._flapping else 20
             after = "" if event.outage is None else f" after {_duration(event.outage)} without it"
@@ -434,6 +450,7 @@ class Client:
         """The first time, and whenever the reason changes, it is news; after that it is for debugging."""
         news = reason != self._trouble
         self._trouble = reason
+        self._status(f"connecting to {self._broker()}: {reason}")
         if news and refused:
             self._problem(reason)
         if self._logger is not None:

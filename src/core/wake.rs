@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::SigSet;
 use nix::unistd::{pipe, read, write};
 
+use super::clock::ServiceClock;
 use super::fork;
 
 /// How a wait ended.
@@ -94,14 +95,19 @@ impl Wake {
         own.signalled.store(false, Ordering::SeqCst);
     }
 
-    /// Sleeps until notified, or until `timeout` has passed (`None`: for ever). Does not clear.
+    /// Sleeps until notified, or until `timeout` has passed (`None`: for ever). Does not clear. For a thread that
+    /// holds the [`ServiceClock`], the timeout passes at once, by that clock.
     ///
     /// # Errors
     /// The operating system's.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Woken> {
         let mut fds = [PollFd::new(self.own().reader.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(0) => Ok(Woken::TimedOut),
+        let passes_at_once = timeout.filter(|_| ServiceClock::is_held());
+        match poll(&mut fds, passes_at_once.map_or(timeout, |_| Some(Duration::ZERO))) {
+            Ok(0) => {
+                passes_at_once.inspect(|timeout| ServiceClock::advance(*timeout));
+                Ok(Woken::TimedOut)
+            }
             Ok(_) => Ok(Woken::Notified),
             Err(Errno::EINTR) => Ok(Woken::Interrupted),
             Err(errno) => Err(errno.into()),

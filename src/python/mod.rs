@@ -1,5 +1,6 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
+mod clock;
 mod config;
 mod dedup;
 mod errors;
@@ -29,6 +30,8 @@ mod _native {
     #[pymodule_export]
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
+    #[pymodule_export]
+    use super::clock::{clock_advance, clock_hold, clock_is_held, clock_now, clock_release};
     #[pymodule_export]
     use super::config::{
         check_auth, check_broker, check_tls, config_schema, nearest_name, read_password, section_problems,

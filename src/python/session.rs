@@ -35,6 +35,10 @@ fn qos(value: u8) -> PyResult<QoS> {
     QoS::try_from(value).map_err(|value| PyValueError::new_err(format!("qos must be 0, 1 or 2, not {value}")))
 }
 
+fn to_options(options: &Bound<'_, PyDict>) -> PyResult<SessionOptions> {
+    pythonize::depythonize(options).map_err(|error| errors::config(options.py(), &error.to_string()))
+}
+
 /// What the session tells. One class for each kind of event.
 #[pyclass(frozen, module = "miqro._native")]
 pub enum Event {
@@ -57,8 +61,8 @@ pub enum Event {
     Limited { reason: String },
     /// A message was acknowledged.
     Published { mid: u16 },
-    /// Messages were dropped while the broker was away; `topics` is None when there were too many.
-    Dropped { count: u64, topics: Option<Vec<String>> },
+    /// Messages were dropped while the broker was away.
+    Dropped { count: u64 },
     /// The durable outbox has something to say; `trouble` where something is wrong.
     Storage { text: String, trouble: bool },
     /// The engine has failed.
@@ -102,7 +106,7 @@ fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
         }
         CoreEvent::Limited { reason } => Event::Limited { reason },
         CoreEvent::Published { mid } => Event::Published { mid },
-        CoreEvent::Dropped { count, topics } => Event::Dropped { count, topics },
+        CoreEvent::Dropped { count } => Event::Dropped { count },
         CoreEvent::Storage { text, trouble } => Event::Storage { text, trouble },
         CoreEvent::Terminated { reason } => Event::Terminated { reason },
     })
@@ -276,9 +280,20 @@ impl Session {
     #[new]
     #[pyo3(signature = (options: "dict[str, object]", wake))]
     fn new(options: &Bound<'_, PyDict>, wake: &Wake) -> PyResult<Self> {
-        let options: SessionOptions = pythonize::depythonize(options)
-            .map_err(|error| errors::config(options.py(), &error.to_string()))?;
+        let options = to_options(options)?;
         Ok(Self { inner: Arc::new(CoreSession::new(options, Arc::clone(&wake.inner))) })
+    }
+
+    /// Changes the options: those of the connection count from the next one on, those of the queue for messages
+    /// still to come. `max_incoming_messages` stays.
+    ///
+    /// Raises:
+    ///     miqro.ConfigError: An option is not known or of the wrong type.
+    ///     miqro.MiqroError: It belongs to the parent of this process.
+    #[pyo3(signature = (options: "dict[str, object]"))]
+    fn configure(&self, options: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.own(options.py())?.configure(to_options(options)?);
+        Ok(())
     }
 
     /// Starts the network thread; does nothing when it runs.

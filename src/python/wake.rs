@@ -51,13 +51,14 @@ impl Wake {
         let timeout =
             timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut left = timeout;
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match py.detach(|| self.inner.wait(left))? {
                 Woken::Notified => return Ok(true),
                 Woken::TimedOut => return Ok(false),
                 Woken::Interrupted => py.check_signals()?,
             }
+            left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         }
     }
 

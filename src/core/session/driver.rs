@@ -34,8 +34,8 @@ const SHORT_LIVED: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Runs the session until it is closed.
-pub(super) async fn run(shared: Arc<Shared>, options: SessionOptions) {
-    let mut driver = Driver::new(shared, options);
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut driver = Driver::new(shared);
     while !driver.shared.should_stop() && !driver.said_goodbye {
         driver.connection().await;
     }
@@ -66,7 +66,8 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, options: SessionOptions) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
+        let options = shared.protocol().options().clone();
         Self {
             backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
             options,
@@ -80,6 +81,9 @@ impl Driver {
 
     /// One attempt, and the connection if it succeeds; then the pause before the next.
     async fn connection(&mut self) {
+        self.options = self.shared.protocol().options().clone();
+        let (min, max) = (self.options.reconnect_delay_min, self.options.reconnect_delay_max);
+        self.backoff.set_limits(seconds(min), seconds(max));
         let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
         let event = match self.unless_stopped(attempt).await {
             None => return,

@@ -1,6 +1,6 @@
 //! What the session tells the service. Everything it has to say is one of these; it logs nothing itself.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,8 +86,6 @@ pub enum Event {
     Dropped {
         /// Since the last such event.
         count: u64,
-        /// Their topics; `None` when there were too many to name.
-        topics: Option<Vec<String>>,
     },
     /// The durable outbox has something to say.
     Storage {
@@ -103,46 +101,11 @@ pub enum Event {
     },
 }
 
-/// Topics of dropped messages that are remembered by name.
-const NAMED_DROPS: usize = 10_000;
-
 /// [`Event::Published`] that may wait: as many as there are numbers.
 const PUBLISHED: usize = 65_535;
 
 /// [`Event::Rejected`] that may wait; more are left out.
 const REJECTED: usize = 1000;
-
-/// Messages dropped since they were last asked for.
-#[derive(Debug, Default)]
-pub(super) struct Drops {
-    count: u64,
-    topics: HashSet<String>,
-    unnamed: bool,
-}
-
-impl Drops {
-    /// Counts them; says whether they are the first since the last [`Self::take`].
-    pub fn add(&mut self, topics: Vec<String>) -> bool {
-        let first = self.count == 0 && !topics.is_empty();
-        self.count += topics.len() as u64;
-        for topic in topics {
-            if self.topics.len() < NAMED_DROPS {
-                self.topics.insert(topic);
-            } else {
-                self.unnamed |= !self.topics.contains(&topic);
-            }
-        }
-        first
-    }
-
-    pub fn take(&mut self) -> Event {
-        let drops = std::mem::take(self);
-        Event::Dropped {
-            count: drops.count,
-            topics: (!drops.unnamed).then(|| drops.topics.into_iter().collect()),
-        }
-    }
-}
 
 /// The bounded queue between the network thread and the service.
 #[derive(Debug)]
@@ -154,7 +117,8 @@ pub(super) struct Inbox {
     rejected: usize,
     max_messages: usize,
     max_bytes: usize,
-    pub drops: Drops,
+    /// Messages dropped since the last event that told of some was taken.
+    dropped: u64,
     pub terminated: Option<String>,
     /// The network thread has stopped reading and wants to hear of room.
     pub reader_waits: bool,
@@ -170,7 +134,7 @@ impl Inbox {
             rejected: 0,
             max_messages,
             max_bytes,
-            drops: Drops::default(),
+            dropped: 0,
             terminated: None,
             reader_waits: false,
         }
@@ -217,17 +181,20 @@ impl Inbox {
     }
 
     /// Counts dropped messages; the event that tells of them is queued once and filled when it is taken.
-    pub fn push_drops(&mut self, topics: Vec<String>) {
-        if self.drops.add(topics) {
-            self.push(Event::Dropped { count: 0, topics: None });
+    pub fn push_dropped(&mut self, count: usize) {
+        if self.dropped == 0 && count > 0 {
+            self.push(Event::Dropped { count: 0 });
         }
+        self.dropped += count as u64;
     }
 
     /// Moves up to `max` events out; says whether a reader that waits for room has it now.
     pub fn take(&mut self, max: usize, into: &mut Vec<Event>) -> bool {
         for _ in 0..max.min(self.events.len()) {
             match self.events.pop_front() {
-                Some(Event::Dropped { .. }) => into.push(self.drops.take()),
+                Some(Event::Dropped { .. }) => {
+                    into.push(Event::Dropped { count: std::mem::take(&mut self.dropped) });
+                }
                 Some(event) => {
                     match &event {
                         Event::Message(message) => {
@@ -276,20 +243,14 @@ mod tests {
     #[test]
     fn drops_are_one_event_however_many_there_are() {
         let mut inbox = Inbox::new(10, 1000);
-        inbox.push_drops(vec!["a".into(), "b".into()]);
-        inbox.push_drops(vec!["a".into()]);
+        inbox.push_dropped(0);
+        assert!(inbox.is_empty());
+        inbox.push_dropped(2);
+        inbox.push_dropped(1);
         let mut events = Vec::new();
         inbox.take(10, &mut events);
-        match events.remove(0) {
-            Event::Dropped { count: 3, topics: Some(mut topics) } => {
-                topics.sort();
-                assert_eq!(topics, ["a", "b"]);
-            }
-            other => panic!("{other:?}"),
-        }
-        let many = (0..20_000).map(|number| number.to_string()).collect();
-        inbox.push_drops(many);
+        inbox.push_dropped(20_000);
         inbox.take(10, &mut events);
-        assert_eq!(events, [Event::Dropped { count: 20_000, topics: None }]);
+        assert_eq!(events, [Event::Dropped { count: 3 }, Event::Dropped { count: 20_000 }]);
     }
 }

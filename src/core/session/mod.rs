@@ -169,7 +169,6 @@ impl Shared {
 /// A session with a broker.
 pub struct Session {
     shared: Arc<Shared>,
-    options: SessionOptions,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The process in which it was started.
     home: OnceLock<u32>,
@@ -179,20 +178,20 @@ impl Session {
     /// A session that has not started: it accepts messages and subscriptions, and connects after
     /// [`Self::start`]. `wake` is notified of each event.
     pub fn new(options: SessionOptions, wake: Arc<Wake>) -> Self {
-        let mut protocol = Protocol::new(options.clone());
-        let (mut durable, mut events) = (None, Vec::new());
+        let inbox = Inbox::new(options.max_incoming_messages.max(1), options.max_queued_bytes.max(1));
+        let (mut durable, mut events, mut owed) = (None, Vec::new(), Vec::new());
         if !options.durable.is_empty() {
-            let (opened, owed, news) = Durable::open(&options.durable);
+            let (opened, found, news) = Durable::open(&options.durable);
+            (durable, events, owed) = (Some(Mutex::new(opened)), news, found);
+        }
+        let mut protocol = Protocol::new(options);
+        if durable.is_some() {
             protocol.restore(owed, Duration::ZERO);
-            (durable, events) = (Some(Mutex::new(opened)), news);
         }
         let shared = Shared {
             protocol: Mutex::new(protocol),
             durable,
-            inbox: Mutex::new(Inbox::new(
-                options.max_incoming_messages.max(1),
-                options.max_queued_bytes.max(1),
-            )),
+            inbox: Mutex::new(inbox),
             speaker: Mutex::new(None),
             wake,
             cork: Cork::default(),
@@ -206,7 +205,13 @@ impl Session {
             origin: Instant::now(),
         };
         shared.hand_over(&mut events);
-        Self { shared: Arc::new(shared), options, thread: Mutex::new(None), home: OnceLock::new() }
+        Self { shared: Arc::new(shared), thread: Mutex::new(None), home: OnceLock::new() }
+    }
+
+    /// Changes the options: those of the connection count from the next one on, those of the queue for messages
+    /// still to come. The size of the inbox, the version of MQTT and the durable outbox stay.
+    pub fn configure(&self, options: SessionOptions) {
+        self.shared.protocol().configure(options);
     }
 
     /// Starts the network thread; does nothing when it runs.
@@ -223,11 +228,11 @@ impl Session {
             // Name look-ups run on a helper thread, which is not kept: an idle service has none to wake up.
             .thread_keep_alive(Duration::from_millis(10))
             .build()?;
-        let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
+        let shared = Arc::clone(&self.shared);
         let body = move || {
             block_signals();
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                runtime.block_on(driver::run(Arc::clone(&shared), options));
+                runtime.block_on(driver::run(Arc::clone(&shared)));
             }));
             runtime.shutdown_background();
             if let Err(panic) = ended {
@@ -312,7 +317,7 @@ impl Session {
     /// # Errors
     /// The session speaks 3.1.1.
     pub fn check_properties(&self) -> Result<(), &'static str> {
-        if self.options.protocol == crate::core::config::Protocol::V311 {
+        if self.shared.protocol().options().protocol == crate::core::config::Protocol::V311 {
             return Err(
                 "properties of messages are of MQTT 5, and this session speaks 3.1.1: set `protocol: 5`, or \
                         `auto`, in the section `broker` of the configuration",
@@ -338,15 +343,15 @@ impl Session {
         let urgency = self.urgency();
         let now = self.shared.now();
         let mut events = Vec::new();
-        let mut receipt = {
+        let receipt = {
             let mut protocol = self.shared.protocol();
             let receipt = protocol.publish(message, urgency, now)?;
             self.shared.keep(&mut protocol, &mut events);
             receipt
         };
         self.shared.hand_over(&mut events);
-        if !receipt.dropped.is_empty() {
-            self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
+        if receipt.dropped > 0 {
+            self.shared.inbox().push_dropped(receipt.dropped);
             self.shared.wake.notify();
         }
         if self.shared.cork.wants_to_know() {

@@ -140,8 +140,8 @@ pub enum Urgency {
 pub enum Admission {
     /// Kept.
     Accepted {
-        /// The topics of older QoS 0 messages that were dropped for it.
-        dropped: Vec<String>,
+        /// How many older QoS 0 messages were dropped for it.
+        dropped: usize,
     },
     /// No room, and nothing that may be dropped. The message comes back.
     Full(Outgoing),
@@ -288,6 +288,11 @@ impl Outbox {
         }
     }
 
+    /// Limits for messages still to come; what is queued stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Messages owed.
     pub fn len(&self) -> usize {
         self.count
@@ -332,7 +337,7 @@ impl Outbox {
         }
         self.account(&outgoing);
         self.queue.push_back(outgoing);
-        Admission::Accepted { dropped: Vec::new() }
+        Admission::Accepted { dropped: 0 }
     }
 
     /// Takes a message of the greeting, which overtakes the queue: all but what was published before on its
@@ -347,7 +352,7 @@ impl Outbox {
         } else {
             self.lane.push_back(outgoing);
         }
-        Admission::Accepted { dropped: Vec::new() }
+        Admission::Accepted { dropped: 0 }
     }
 
     /// Takes a message while offline (C44): of retained QoS 0 messages of one topic only the newest is kept,
@@ -359,13 +364,13 @@ impl Outbox {
             return Admission::Full(outgoing);
         }
         self.supersede(&outgoing);
-        let mut dropped = Vec::new();
+        let mut dropped = 0;
         while self.is_full_for(size, Urgency::Ordinary)
             && let Some(oldest) = self.queue.take_oldest_qos0()
         {
             self.unaccount(&oldest);
             oldest.completion.resolve(Outcome::Failed(PublishFailure::Dropped));
-            dropped.push(oldest.message.topic);
+            dropped += 1;
         }
         self.account(&outgoing);
         self.queue.push_back_coalescing(outgoing);

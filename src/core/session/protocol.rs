@@ -48,8 +48,8 @@ pub struct Receipt {
     pub mid: u16,
     /// Resolved when the broker has it.
     pub completion: Arc<Completion>,
-    /// Topics of older messages that were dropped for it.
-    pub dropped: Vec<String>,
+    /// How many older messages were dropped for it.
+    pub dropped: usize,
 }
 
 /// Why a connection has to end.
@@ -138,6 +138,8 @@ struct WillLimits {
 #[derive(Debug)]
 pub struct Protocol {
     options: SessionOptions,
+    /// What replaces them at the next connection.
+    next_options: Option<SessionOptions>,
     phase: Phase,
     outbox: Outbox,
     control: VecDeque<Packet>,
@@ -168,14 +170,11 @@ pub struct Protocol {
 impl Protocol {
     /// A session that has not connected yet.
     pub fn new(options: SessionOptions) -> Self {
-        let limits = Limits {
-            messages: options.max_queued_messages.max(1),
-            bytes: options.max_queued_bytes.max(1),
-            window: options.max_inflight.clamp(1, MAX_WINDOW),
-        };
         let protocol = options.protocol;
+        let limits = limits(&options);
         Self {
             options,
+            next_options: None,
             phase: Phase::Offline,
             outbox: Outbox::new(limits),
             control: VecDeque::new(),
@@ -226,6 +225,18 @@ impl Protocol {
     /// What the journal has to be told; to be called after each change, before it has an effect outside.
     pub fn take_notes(&mut self) -> Vec<Note<Message>> {
         self.outbox.take_notes()
+    }
+
+    /// The options of the next connection.
+    pub fn options(&self) -> &SessionOptions {
+        self.next_options.as_ref().unwrap_or(&self.options)
+    }
+
+    /// Changes the options: what the broker was told counts from the next connection on, the rest at once.
+    pub fn configure(&mut self, options: SessionOptions) {
+        self.outbox.set_limits(limits(&options));
+        self.options.report_published = options.report_published;
+        self.next_options = Some(options);
     }
 
     // ---- requests of the service ---------------------------------------------------------------------
@@ -325,6 +336,9 @@ impl Protocol {
     /// A byte stream to the broker is open: CONNECT goes out on it.
     pub fn connection_opened(&mut self, now: Duration) {
         self.control.clear();
+        if let Some(options) = self.next_options.take() {
+            self.options = options;
+        }
         if self.ending == Ending::SaidGoodbye {
             self.ending = Ending::Closing;
         }
@@ -785,6 +799,14 @@ impl Protocol {
 }
 
 /// 1 to 65535, and round again.
+fn limits(options: &SessionOptions) -> Limits {
+    Limits {
+        messages: options.max_queued_messages.max(1),
+        bytes: options.max_queued_bytes.max(1),
+        window: options.max_inflight.clamp(1, MAX_WINDOW),
+    }
+}
+
 fn next_number(last: &mut u16) -> u16 {
     *last = last.checked_add(1).unwrap_or(1);
     *last

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
 use miqro::core::session::options::{SessionOptions, WillOptions};
@@ -44,6 +45,42 @@ fn connect_says_what_the_options_say() {
         ("online", &b"0"[..], QoS::AtLeastOnce, true)
     );
     client.session.close(Duration::ZERO);
+}
+
+/// C46: what is set while the session runs counts from the next connection on.
+#[test]
+fn options_that_are_changed_count_from_the_next_connection_on() {
+    let (first, second) = (Broker::new(), Broker::new());
+    let client = Client::started(first.port(), |options| options.keepalive = 30);
+    let (peer, connect) = first.welcome_back(false);
+    assert_eq!((connect.keepalive, connect.will), (30, None));
+    let will = WillOptions { topic: "gone".into(), payload: b"x".to_vec(), qos: 0, retain: false };
+    client.session.configure(SessionOptions {
+        host: "127.0.0.1".into(),
+        port: second.port(),
+        keepalive: 90,
+        will: Some(will),
+        reconnect_delay_min: 0.01,
+        reconnect_delay_max: 0.01,
+        ..SessionOptions::default()
+    });
+    drop(peer);
+    let (_peer, connect) = second.welcome_back(false);
+    assert_eq!(connect.keepalive, 90);
+    assert_eq!(connect.will.expect("it has a will now").topic, "gone");
+    client.session.close(Duration::ZERO);
+}
+
+/// C44: a queue that is made smaller keeps what it has.
+#[test]
+fn a_queue_that_is_made_smaller_keeps_what_it_has() {
+    let client = Client::new(1, |options| options.max_queued_messages = 3);
+    for text in ["1", "2", "3"] {
+        client.publish("a", text, QoS::AtLeastOnce);
+    }
+    client.session.configure(SessionOptions { max_queued_messages: 2, ..SessionOptions::default() });
+    assert_eq!(client.session.owed().0, 3);
+    assert!(client.session.publish("a".into(), Bytes::new(), QoS::AtLeastOnce, false).is_err());
 }
 
 /// C43: refused by the broker: the reason in words, and another try after the backoff.

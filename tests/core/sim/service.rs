@@ -61,13 +61,8 @@ impl World {
                 let dropped = self.ledger.pushed_out(number);
                 self.settle_given_up();
                 self.check_pushed_out(number, &dropped);
-                let mut dropped: Vec<_> =
-                    dropped.into_iter().map(|number| self.ledger.get(number).topic.clone()).collect();
-                let mut told = receipt.dropped;
                 self.tally.dropped += dropped.len() as u64;
-                dropped.sort_unstable();
-                told.sort_unstable();
-                assert_eq!(dropped, told, "what was dropped is not what was told");
+                assert_eq!(dropped.len(), receipt.dropped, "what was dropped is not what was told");
             }
             Err(refusal) => {
                 self.tally.refused += 1;

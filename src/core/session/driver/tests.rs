@@ -81,7 +81,7 @@ fn bytes(packets: &[Packet]) -> Bytes {
 fn run(session: &Session, script: Script) -> (Script, End) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut driver = Driver::new(Arc::clone(&session.shared), session.options.clone());
+        let mut driver = Driver::new(Arc::clone(&session.shared));
         let mut connection = Connection::new(Arc::clone(&session.shared), script).unwrap();
         connection.begin();
         let end = tokio::time::timeout(Duration::from_secs(20), connection.run(&mut driver)).await;
