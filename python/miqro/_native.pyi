@@ -157,6 +157,20 @@ class Event:
         def topic(self, /) -> str: ...
 
     @final
+    class Storage(Event):
+        """
+        The durable outbox has something to say; `trouble` where something is wrong.
+        """
+
+        __match_args__: Final = ("text", "trouble")
+
+        def __new__(cls, /, text: str, trouble: bool) -> Event.Storage: ...
+        @property
+        def text(self, /) -> str: ...
+        @property
+        def trouble(self, /) -> bool: ...
+
+    @final
     class Subscribed(Event):
         """
         A SUBSCRIBE was answered: each filter with the QoS granted, or with the reason of the refusal.
