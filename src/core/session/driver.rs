@@ -20,7 +20,7 @@ use super::message::Message;
 use super::options::{SessionOptions, seconds};
 use super::packet::{Packet, PacketId, Version};
 use super::protocol::{Fault, Sink};
-use super::transport;
+use super::transport::{Connector, Stream};
 
 /// Bytes that are written in one go; more waits until they are in the socket.
 const WRITE_BATCH: usize = 64 * 1024;
@@ -58,6 +58,7 @@ enum End {
 struct Driver {
     shared: Arc<Shared>,
     options: SessionOptions,
+    connector: Connector,
     backoff: Backoff,
     offline_since: Option<Instant>,
     was_connected: bool,
@@ -70,6 +71,7 @@ impl Driver {
         let options = shared.protocol().options().clone();
         Self {
             backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
+            connector: Connector::new(options.clone()),
             options,
             shared,
             offline_since: None,
@@ -84,8 +86,8 @@ impl Driver {
         self.options = self.shared.protocol().options().clone();
         let (min, max) = (self.options.reconnect_delay_min, self.options.reconnect_delay_max);
         self.backoff.set_limits(seconds(min), seconds(max));
-        let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
-        let event = match self.unless_stopped(attempt).await {
+        self.connector.configure(self.options.clone());
+        let event = match self.unless_stopped(self.connector.connect()).await {
             None => return,
             Some(Err(reason)) => {
                 let retry_in = self.backoff.next_delay(fastrand::f64());
@@ -101,7 +103,7 @@ impl Driver {
     }
 
     /// Carries a connection from CONNECT to its end; the event that tells of it and the pause that follows.
-    async fn serve(&mut self, stream: tokio::net::TcpStream) -> Option<(Event, Duration)> {
+    async fn serve(&mut self, stream: Box<dyn Stream>) -> Option<(Event, Duration)> {
         let started = Instant::now();
         let mut connection = match Connection::new(Arc::clone(&self.shared), stream) {
             Ok(connection) => connection,
@@ -147,7 +149,7 @@ impl Driver {
         if let End::Fault(Fault::Refused { code, reason, .. }) = &end {
             return Some((Event::Refused { code: *code, reason: reason.clone(), retry_in }, retry_in));
         }
-        let reason = self.reason(&end, lived, was_connected);
+        let reason = self.reason(&end, &connection.input, lived, was_connected);
         let event = if was_connected {
             Event::Disconnected { reason, requested: false, retry_in: Some(retry_in) }
         } else {
@@ -156,7 +158,8 @@ impl Driver {
         Some((event, retry_in))
     }
 
-    fn reason(&mut self, end: &End, lived: Duration, was_connected: bool) -> String {
+    /// Why a connection has ended, in words. `unread`: what came last and was no packet.
+    fn reason(&mut self, end: &End, unread: &[u8], lived: Duration, was_connected: bool) -> String {
         // Another client with our id shows as connections that are accepted and soon closed (section 3.1.4).
         let hung_up = match end {
             End::Closed => true,
@@ -177,9 +180,12 @@ impl Driver {
             End::Requested => "the session was closed".into(),
             End::Fault(fault) => fault.to_string(),
             End::Closed if was_connected => "the broker closed the connection".into(),
-            End::Closed => "the broker closed the connection without an answer to CONNECT".into(),
-            End::Io(error) => format!("the connection was lost ({error})"),
-            End::Codec(error) => error.to_string(),
+            End::Closed => self.connector.hung_up_early().into(),
+            End::Io(error) => self.connector.lost(error),
+            End::Codec(error) => {
+                let other = if was_connected { None } else { self.connector.other_protocol(unread) };
+                other.unwrap_or_else(|| error.to_string())
+            }
         }
     }
 
@@ -253,6 +259,8 @@ struct Connection<S> {
     stream: S,
     input: BytesMut,
     out: Out,
+    /// Whether the stream may hold bytes that it has taken: TLS records, WebSocket frames.
+    unflushed: bool,
     alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
@@ -294,6 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
             out: Out { buffer: BytesMut::with_capacity(4096), taken: 0, version: Version::default() },
+            unflushed: false,
             alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
@@ -344,6 +353,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.alarm.set(deadline, self.shared.now());
             let Step { read, wrote } = match self.step(reading).await {
                 Ok(step) => step,
+                // TLS and WebSocket miss their goodbye; MQTT knows its own ends.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return End::Closed,
                 Err(error) => return End::Io(error),
             };
             if let Some(count) = wrote {
@@ -408,7 +419,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for whatever comes first: bytes, room in the socket, a request of the service, a deadline. Reads
     /// and writes in one step, so that neither direction can starve the other.
     async fn step(&mut self, reading: bool) -> io::Result<Step> {
-        let Self { shared, stream, input, out, alarm, .. } = self;
+        let Self { shared, stream, input, out, unflushed, alarm, .. } = self;
         let mut woken = pin!(shared.driver_wake.notified());
         poll_fn(|cx| {
             let mut step = Step::default();
@@ -421,11 +432,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !out.buffer.is_empty() {
                 match Pin::new(&mut *stream).poll_write(cx, &out.buffer) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(count)) => step.wrote = Some(count),
+                    Poll::Ready(Ok(count)) => {
+                        step.wrote = Some(count);
+                        *unflushed = true;
+                    }
                     // What was read may say why; the error will be met again.
                     Poll::Ready(Err(_)) if step.read.is_some() => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
+                }
+            }
+            if *unflushed {
+                match Pin::new(&mut *stream).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => *unflushed = false,
+                    Poll::Ready(Err(error)) if step.read.is_none() => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(_)) | Poll::Pending => {}
                 }
             }
             let moved = step.read.is_some() || step.wrote.is_some();

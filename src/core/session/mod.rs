@@ -1,7 +1,7 @@
 //! The MQTT session: one per service, on a thread of its own, until it is closed.
 //!
 //! [`Session`] is what the rest of the program holds. `protocol` decides, `outbox` remembers, `driver` moves
-//! bytes, `transport` connects, `codec` knows how packets look.
+//! bytes, `transport` connects (TCP, TLS, WebSocket, Unix sockets), `codec` knows how packets look.
 
 mod alarm;
 pub mod backoff;

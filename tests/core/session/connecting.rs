@@ -341,7 +341,9 @@ fn sockets_are_tuned() {
     let options =
         SessionOptions { host: "127.0.0.1".into(), port: broker.port(), ..SessionOptions::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(transport::connect(&options, PATIENCE)).unwrap();
+    let address = vec![std::net::SocketAddr::from(([127, 0, 0, 1], broker.port()))];
+    let connected = runtime.block_on(transport::tcp::connect(address, &options, &mut Vec::new()));
+    let stream = connected.unwrap();
     assert!(stream.nodelay().unwrap());
     let socket = socket2::SockRef::from(&stream);
     assert!(socket.keepalive().unwrap());
