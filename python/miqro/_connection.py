@@ -107,10 +107,9 @@ def _set_tls(service: Service, client: Any) -> None:
     try:
         client.tls_set(**service._make_tls_config(service.config["tls"]))
     except ConfigError as error:
-        found = getattr(service, "_miqro_config", None)
-        if found is None or len(error.args) != 3:
+        if service._miqro_config is None or len(error.args) != 3:
             raise
-        raise ConfigError(found.located("tls", error)) from None
+        raise ConfigError(service._miqro_config.located("tls", error)) from None
 
 
 class greeting:  # noqa: N801 - used like a function

@@ -193,7 +193,9 @@ class Client:
         """
         from ._errors import ConfigError
 
-        raise ConfigError("an ssl.SSLContext cannot be used, because TLS is not done by OpenSSL: call tls_set()")
+        raise ConfigError(
+            "an ssl.SSLContext cannot be used, because TLS is not done by OpenSSL: call tls_set()"
+        )
 
     def tls_insecure_set(self, value: bool) -> None:
         """Sets whether the broker's certificate may be for another host: whoever has any certificate is believed.

@@ -181,6 +181,7 @@ impl Driver {
             End::Fault(fault) => fault.to_string(),
             End::Closed if was_connected => "the broker closed the connection".into(),
             End::Closed => self.connector.hung_up_early().into(),
+            End::Io(_) if hung_up && !was_connected => self.connector.hung_up_early().into(),
             End::Io(error) => self.connector.lost(error),
             End::Codec(error) => {
                 let other = if was_connected { None } else { self.connector.other_protocol(unread) };

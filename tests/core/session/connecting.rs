@@ -183,6 +183,11 @@ fn a_host_that_speaks_something_else_is_left_with_a_sentence() {
     peer.connect();
     peer.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let (reason, _) = failure(&mut client);
+    assert!(reason.contains("answers in HTTP: write `transport: websockets`"), "{reason}");
+    let mut peer = broker.accept();
+    peer.connect();
+    peer.send_bytes(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let (reason, _) = failure(&mut client);
     assert!(reason.contains("bytes that are not MQTT 3.1.1"), "{reason}");
     assert!(client.session.is_running());
 }

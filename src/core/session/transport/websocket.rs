@@ -1,6 +1,7 @@
 //! WebSocket (RFC 6455): MQTT's bytes in binary frames (MQTT 3.1.1 section 6).
 //!
-//! A frame is made of each write of the session, so a burst is one frame; what arrives may be cut anywhere.
+//! A frame is made of each write of the session, so a burst is one frame; a large message is several, and what arrives
+//! may be cut anywhere.
 
 use std::io;
 use std::pin::Pin;
@@ -22,6 +23,8 @@ use crate::core::session::options::SessionOptions;
 
 /// Bytes that are read from the socket at a time.
 const READ_BUFFER: usize = 32 * 1024;
+/// Bytes in a frame at most: servers have limits, which a large message in one frame would break.
+const FRAME: usize = 64 * 1024;
 /// What frames may be larger than the largest packet.
 const FRAME_SLACK: usize = 64 * 1024;
 
@@ -134,7 +137,8 @@ impl AsyncRead for Frames {
                 Some(Ok(Message::Close(Some(frame)))) if frame.code != CloseCode::Normal => {
                     let text = format!(
                         "the broker closed the WebSocket with code {} {:?}",
-                        frame.code, frame.reason
+                        frame.code,
+                        frame.reason.as_str()
                     );
                     return Poll::Ready(Err(io::Error::other(text)));
                 }
@@ -157,6 +161,7 @@ impl AsyncWrite for Frames {
         if self.unflushed {
             ready!(self.as_mut().poll_flush(cx))?;
         }
+        let bytes = &bytes[..bytes.len().min(FRAME)];
         let frame = Message::Binary(Bytes::copy_from_slice(bytes));
         Pin::new(&mut self.socket).start_send(frame).map_err(broken)?;
         self.unflushed = true;

@@ -65,9 +65,14 @@ fn refused(alert: AlertDescription, tls: &Tls, target: &str) -> String {
     use AlertDescription as Alert;
     let own = tls.certfile.as_deref();
     match (alert, own) {
-        (Alert::CertificateRequired, _) | (Alert::BadCertificate | Alert::HandshakeFailure, None) => format!(
-            "the broker at {target} refuses TLS ({alert:?}); most likely it wants a certificate from its clients: name \
-             one in `certfile` and `keyfile` of the section `tls`"
+        (Alert::CertificateRequired, _) | (Alert::BadCertificate, None) => format!(
+            "the broker at {target} wants a certificate from its clients ({alert:?}): name one in `certfile` and \
+             `keyfile` of the section `tls`"
+        ),
+        (Alert::HandshakeFailure, None) => format!(
+            "the broker at {target} refuses TLS ({alert:?}): either it wants a certificate from its clients (name one \
+             in `certfile` and `keyfile` of the section `tls`), or it takes none of the ciphers that are offered (see \
+             `ciphers`)"
         ),
         (
             Alert::BadCertificate
