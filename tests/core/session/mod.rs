@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps to let things settle: every wait is for an event, with [`PATIENCE`] as its deadline.
 
+mod addresses;
 mod closing;
 mod connecting;
 mod durable;
