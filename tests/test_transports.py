@@ -8,6 +8,7 @@ import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import paho.mqtt.client as paho
 import pytest
 from websockets.frames import CloseCode
 
@@ -233,6 +234,21 @@ def test_the_client_alone_sets_path_and_headers(broker: Broker, observer: Observ
     observer.wait_for("far", "x")
     with pytest.raises(ValueError, match="tcp, websockets or unix"):
         mqtt.Client(transport="carrier pigeon")
+
+
+def test_another_client_is_told_of_transport_path_and_tls(
+    broker: Broker, observer: Observer, write_config: Write, tmp_path: Path
+) -> None:
+    """C45: paho's client gets what its own methods take."""
+    authority = Authority(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair = authority.issue("127.0.0.1")
+    tls.load_cert_chain(pair.certfile, pair.keyfile)
+    with Bridge(broker.port, tls=tls, path="/there") as bridge:
+        settings = f"tls: {{ca_certs: {authority.file}, cert_reqs: CERT_REQUIRED}}"
+        config = write_config(bridge.port, settings, broker=WS + "path: /there")
+        with Running(Far(config, mqtt_client_cls=paho.Client)):
+            answers(observer)
 
 
 # ---- C41: Unix sockets -------------------------------------------------------------------------------------------
