@@ -11,8 +11,8 @@ use super::fields::{Names, Whole};
 use super::section::Setting;
 use super::suggest::nearest;
 use super::{
-    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, MINIMUM_VERSIONS, PORT, Protocol, SESSION_EXPIRY,
-    TLS_VERSIONS, TRANSPORTS, Transport,
+    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, MINIMUM_VERSIONS, PORT, Protocol,
+    SESSION_EXPIRY, TLS_VERSIONS, TRANSPORTS, Transport,
 };
 
 impl<'de> Deserialize<'de> for Setting {
