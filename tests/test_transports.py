@@ -245,7 +245,7 @@ def test_another_client_is_told_of_transport_path_and_tls(
     pair = authority.issue("127.0.0.1")
     tls.load_cert_chain(pair.certfile, pair.keyfile)
     with Bridge(broker.port, tls=tls, path="/there") as bridge:
-        settings = f"tls: {{ca_certs: {authority.file}, cert_reqs: CERT_REQUIRED}}"
+        settings = f"tls: {{ca_certs: {authority.file}, tls_version: PROTOCOL_TLS_CLIENT}}"
         config = write_config(bridge.port, settings, broker=WS + "path: /there")
         with Running(Far(config, mqtt_client_cls=paho.Client)):
             answers(observer)

@@ -387,7 +387,7 @@ def test_an_idle_service_does_not_wake_up(
     tmp_path: Path,
     transport: str,
 ) -> None:
-    """Between keepalives and due loops no thread of the process is scheduled at all (C54), whatever it talks through."""
+    """Between keepalives and due loops no thread of the process is scheduled at all (C54)."""
     with contextlib.ExitStack() as stack:
         if transport == "tls":
             authority, port = Authority(tmp_path), free_port()
