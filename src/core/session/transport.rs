@@ -156,6 +156,10 @@ impl Connector {
                 "the broker closed the connection without an answer to CONNECT: if this port speaks TLS, add a section \
                  `tls`; else the broker's log says why"
             }
+            (_, Some(tls)) if tls.certfile.is_none() => {
+                "the broker closed the connection without an answer to CONNECT: its log says why; perhaps it wants a \
+                 certificate from its clients (`certfile` in the section `tls`)"
+            }
             _ => "the broker closed the connection without an answer to CONNECT: its log says why",
         }
     }
