@@ -342,21 +342,6 @@ def test_private_keys_come_in_many_forms(
     connects(broker, Secure(write_config(port, settings)))
 
 
-@pytest.mark.parametrize("arguments", ["-v2 aes-128-cbc -v2prf hmacWithSHA1", "-v2 des3", "-scrypt"])
-def test_keys_that_openssl_has_encrypted_in_its_other_ways(
-    write_config: Write, tmp_path: Path, authority: Authority, arguments: str
-) -> None:
-    """C42: `openssl pkcs8` and its older versions' defaults."""
-    import subprocess
-
-    own = authority.issue("me")
-    sealed = tmp_path / "sealed.key"
-    command = f"openssl pkcs8 -topk8 -in {own.keyfile} -out {sealed} -passout pass:sesame {arguments}"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    settings = {"certfile": own.certfile, "keyfile": sealed, "keyfile_password": "sesame"}
-    Secure(write_config(1, section(ca_certs=authority.file, **settings)))
-
-
 # ---- C42: clear errors at start ----------------------------------------------------------------------------------
 
 

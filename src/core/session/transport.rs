@@ -47,7 +47,7 @@ impl Connector {
         Self { options, tls: Mutex::new(None) }
     }
 
-    /// The options of the next connection.
+    /// Takes other options, from the next connection on.
     pub fn configure(&mut self, options: SessionOptions) {
         self.options = options;
     }
@@ -155,6 +155,10 @@ impl Connector {
             (Transport::Tcp, None) => {
                 "the broker closed the connection without an answer to CONNECT: if this port speaks TLS, add a section \
                  `tls`; else the broker's log says why"
+            }
+            (_, Some(tls)) if tls.certfile.is_none() => {
+                "the broker closed the connection without an answer to CONNECT: its log says why; perhaps it wants a \
+                 certificate from its clients (`certfile` in the section `tls`)"
             }
             _ => "the broker closed the connection without an answer to CONNECT: its log says why",
         }

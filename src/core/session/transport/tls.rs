@@ -21,25 +21,24 @@ use crate::core::config::Tls;
 use crate::core::session::options::SessionOptions;
 use settings::SettingError;
 
-/// What connections need of the settings, as long as the files behind them stay as they are.
+/// What connections need of the settings, as long as these and the files behind them stay as they are.
 pub(super) struct Loaded {
     config: Arc<ClientConfig>,
-    settings: (Tls, bool),
-    stamps: Vec<Option<SystemTime>>,
+    of: (Tls, bool, Vec<Option<SystemTime>>),
 }
 
-/// Gives what is loaded, or loads it anew where a setting or a file has changed: certificates are renewed while services run.
+/// Gives what is loaded, or loads it anew where a file has changed: certificates are renewed while services run.
 pub(super) fn load(
     loaded: &mut Option<Loaded>,
     tls: &Tls,
     insecure: bool,
 ) -> Result<Arc<ClientConfig>, SettingError> {
-    let stamps = stamps(tls);
-    if let Some(loaded) = loaded.as_ref().filter(|loaded| (&loaded.settings.0, loaded.settings.1) == (tls, insecure) && loaded.stamps == stamps) {
+    let of = (tls.clone(), insecure, stamps(tls));
+    if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.of == of) {
         return Ok(Arc::clone(&loaded.config));
     }
     let config = Arc::new(settings::client_config(tls, insecure)?);
-    *loaded = Some(Loaded { config: Arc::clone(&config), settings: (tls.clone(), insecure), stamps });
+    *loaded = Some(Loaded { config: Arc::clone(&config), of });
     Ok(config)
 }
 

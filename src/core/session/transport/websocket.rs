@@ -204,3 +204,81 @@ fn end(error: Error) -> Option<io::Error> {
 fn broken(error: Error) -> io::Error {
     end(error).unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    /// Both ends of a WebSocket on a pipe that holds 100 bytes: nothing fits into it at once.
+    async fn pair() -> (Frames, WebSocketStream<DuplexStream>) {
+        let (here, there) = tokio::io::duplex(100);
+        let here: Box<dyn Stream> = Box::new(here);
+        let socket = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
+        let there = WebSocketStream::from_raw_socket(there, Role::Server, None).await;
+        (Frames { socket, rest: Bytes::new(), unflushed: false }, there)
+    }
+
+    async fn next(socket: &mut WebSocketStream<DuplexStream>) -> Option<Message> {
+        std::future::poll_fn(|cx| Pin::new(&mut *socket).poll_next(cx)).await.and_then(Result::ok)
+    }
+
+    async fn send(socket: &mut WebSocketStream<DuplexStream>, message: Message) {
+        Pin::new(&mut *socket).start_send(message).unwrap();
+        std::future::poll_fn(|cx| Pin::new(&mut *socket).poll_flush(cx)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_in_frames_of_a_limited_size() {
+        let (mut here, mut there) = pair().await;
+        let data: Vec<u8> = (0..200_000_u32).map(|number| (number % 251) as u8).collect();
+        let sent = data.clone();
+        let writer = tokio::spawn(async move {
+            here.write_all(&sent).await.unwrap();
+            here.flush().await.unwrap();
+            here
+        });
+        let (mut received, mut frames) = (Vec::new(), Vec::new());
+        while received.len() < data.len() {
+            let bytes = next(&mut there).await.unwrap().into_data();
+            frames.push(bytes.len());
+            received.extend_from_slice(&bytes);
+        }
+        assert_eq!(received, data);
+        assert_eq!(frames, [FRAME, FRAME, FRAME, 200_000 - 3 * FRAME]);
+        writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_arrives_in_pieces_is_one_stream() {
+        let (mut here, mut there) = pair().await;
+        let writer = tokio::spawn(async move {
+            for piece in ["one, ", "", "two, ", "three"] {
+                send(&mut there, Message::Binary(Bytes::from_static(piece.as_bytes()))).await;
+                send(&mut there, Message::Ping(Bytes::from_static(b"?"))).await;
+            }
+            send(&mut there, Message::Close(None)).await;
+            // The pings are answered while the session does nothing but read.
+            let mut pongs = 0;
+            while let Some(message) = next(&mut there).await {
+                pongs += usize::from(message.is_pong());
+            }
+            pongs
+        });
+        let mut received = String::new();
+        here.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "one, two, three");
+        drop(here);
+        assert!(writer.await.unwrap() >= 1);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_a_close_frame() {
+        let (mut here, mut there) = pair().await;
+        here.shutdown().await.unwrap();
+        assert!(matches!(next(&mut there).await, Some(Message::Close(None))));
+        assert!(here.write_all(b"more").await.is_err());
+    }
+}

@@ -105,3 +105,40 @@ fn decrypted(path: &str, text: &str, password: Option<&str>) -> Result<PrivateKe
         Err(_) => Err(KeyError::Password(format!("it does not open the key in {path}; correct it"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str, password: Option<&str>) -> Result<Vec<u8>, String> {
+        let path = format!("{}/tests/golden/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        match private_key(&path, password) {
+            Ok(key) => Ok(key.secret_der().to_vec()),
+            Err(KeyError::File(text)) => Err(text),
+            Err(KeyError::Password(text)) => Err(format!("password: {text}")),
+        }
+    }
+
+    /// C42: what `openssl pkcs8 -topk8` makes, today and in its older versions.
+    #[test]
+    fn encrypted_keys_open_with_their_password() {
+        let plain = key("plain", None).unwrap();
+        for name in ["pbkdf2-sha256-aes256", "pbkdf2-sha1-aes128", "3des", "scrypt"] {
+            assert_eq!(key(name, Some("sesame")).as_ref(), Ok(&plain), "{name}");
+            let error = key(name, Some("wrong")).unwrap_err();
+            assert!(error.starts_with("password: it does not open the key"), "{name}: {error}");
+            let error = key(name, None).unwrap_err();
+            assert!(error.contains("is encrypted; add 'keyfile_password'"), "{name}: {error}");
+        }
+        // OpenSSL too does not mind a password too many.
+        assert_eq!(key("plain", Some("sesame")), Ok(plain));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told_with_the_remedy() {
+        for name in ["pkcs12", "traditional"] {
+            let error = key(name, Some("sesame")).unwrap_err();
+            assert!(error.contains("convert it with `openssl pkcs8 -topk8"), "{name}: {error}");
+        }
+    }
+}
