@@ -561,6 +561,7 @@ class Session:
 
         Raises:
             miqro.ConfigError: An option is not known or of the wrong type.
+            miqro.MiqroError: It belongs to the parent of this process.
         """
 
     def cork(self, /) -> None:
