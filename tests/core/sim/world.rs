@@ -293,6 +293,8 @@ impl World {
         let packet = match self.rng.u8(..5) {
             // Before its PUBREC a PUBCOMP is of the wrong kind, too.
             2 if qos == Some(QoS::ExactlyOnce) && !self.broker.has_received(id) => {
+                // After the PUBREL it is the right one.
+                self.broker.says(&Packet::PubComp(id));
                 return self.client_is_told(&Packet::PubComp(id));
             }
             0 if qos != Some(QoS::AtLeastOnce) => Packet::PubAck(id, Reason::SUCCESS),
