@@ -11,6 +11,7 @@ mod websocket;
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,14 @@ use crate::core::config::Transport;
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A connection that stands.
+pub struct Opened {
+    /// What carries MQTT's bytes.
+    pub stream: Box<dyn Stream>,
+    /// Its socket, where it takes them as they are.
+    pub socket: Option<OwnedFd>,
+}
 
 /// How far an attempt has come.
 #[derive(Clone, Copy)]
@@ -56,7 +65,7 @@ impl Connector {
     ///
     /// # Errors
     /// Why there is none, and what to do.
-    pub async fn connect(&self) -> Result<Box<dyn Stream>, String> {
+    pub async fn connect(&self) -> Result<Opened, String> {
         let limit = seconds(self.options.connect_timeout);
         let stage = Cell::new(Stage::Resolving);
         let mut failures = Vec::new();
@@ -66,22 +75,24 @@ impl Connector {
         }
     }
 
-    async fn open(
-        &self,
-        stage: &Cell<Stage>,
-        failures: &mut Vec<tcp::Failure>,
-    ) -> Result<Box<dyn Stream>, String> {
+    async fn open(&self, stage: &Cell<Stage>, failures: &mut Vec<tcp::Failure>) -> Result<Opened, String> {
         let options = &self.options;
+        let mut socket;
         let mut stream: Box<dyn Stream> = if options.transport == Transport::Unix {
             stage.set(Stage::Reaching);
-            Box::new(unix::connect(options.socket_path()).await?)
+            let stream = unix::connect(options.socket_path()).await?;
+            socket = stream.as_fd().try_clone_to_owned().ok();
+            Box::new(stream)
         } else {
             let addresses = tcp::resolve(&options.host, options.port).await?;
             stage.set(Stage::Reaching);
-            Box::new(tcp::connect(addresses, options, failures).await?)
+            let stream = tcp::connect(addresses, options, failures).await?;
+            socket = stream.as_fd().try_clone_to_owned().ok();
+            Box::new(stream)
         };
         if let Some(settings) = &options.tls {
             stage.set(Stage::Tls);
+            socket = None;
             let config = {
                 let mut loaded = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
                 tls::load(&mut loaded, settings, options.tls_insecure).map_err(|error| error.to_string())?
@@ -90,9 +101,10 @@ impl Connector {
         }
         if options.transport == Transport::Websockets {
             stage.set(Stage::WebSocket);
+            socket = None;
             stream = Box::new(websocket::connect(stream, options).await?);
         }
-        Ok(stream)
+        Ok(Opened { stream, socket })
     }
 
     fn too_late(&self, stage: Stage, failures: &[tcp::Failure], limit: Duration) -> String {

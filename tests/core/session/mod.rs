@@ -5,6 +5,7 @@
 mod addresses;
 mod closing;
 mod connecting;
+mod direct;
 mod durable;
 mod flow;
 mod leaks;

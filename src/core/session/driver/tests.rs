@@ -8,8 +8,8 @@ use tokio::io::ReadBuf;
 
 use super::super::Session;
 use super::*;
-use crate::core::session::message::QoS;
-use crate::core::session::packet::Reason;
+use crate::core::session::message::{Message, QoS};
+use crate::core::session::packet::{PacketId, Reason};
 use crate::core::wake::Wake;
 
 /// A socket that takes `takes` bytes at a time, and gives what the test has put in, each piece once the session
@@ -83,7 +83,7 @@ fn run<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, script: S) -> (S, E
     runtime.block_on(async {
         let mut driver = Driver::new(Arc::clone(&session.shared));
         let mut connection = Connection::new(Arc::clone(&session.shared), script).unwrap();
-        connection.begin();
+        connection.begin(None);
         let end = tokio::time::timeout(Duration::from_secs(20), connection.run(&mut driver)).await;
         (connection.stream, end.expect("the connection ends"))
     })
