@@ -82,6 +82,7 @@ impl Driver {
 
     /// One attempt, and the connection if it succeeds; then the pause before the next.
     async fn connection(&mut self) {
+        self.shared.expire();
         self.options = self.shared.protocol().options().clone();
         let (min, max) = (self.options.reconnect_delay_min, self.options.reconnect_delay_max);
         self.backoff.set_limits(seconds(min), seconds(max));

@@ -116,6 +116,12 @@ impl Shared {
         self.announce();
     }
 
+    /// Gives up the messages whose time is over.
+    fn expire(&self) {
+        self.protocol().expire(self.now());
+        self.announce();
+    }
+
     /// Tells those who wait that the session has changed. Without any it is not worth a system call: whoever
     /// begins to wait later looks first, under the lock under which the change was made.
     fn announce(&self) {

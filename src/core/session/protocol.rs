@@ -260,6 +260,11 @@ impl Protocol {
         Outgoing { message, completion: Arc::default(), mid: self.take_mid(), deadline, number }
     }
 
+    /// Gives up the messages whose time is over; their publishers are told.
+    pub fn expire(&mut self, now: Duration) {
+        self.outbox.expire(now);
+    }
+
     /// Whether a message of `size` bytes has to wait for room, and room will come.
     pub fn has_to_wait(&self, size: usize, urgency: Urgency) -> bool {
         self.is_connected() && !self.is_closing() && self.outbox.is_full_for(size, urgency)

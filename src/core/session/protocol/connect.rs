@@ -107,6 +107,7 @@ impl Protocol {
 
     /// The broker has said no to our CONNECT; what the next one will say differently is settled here.
     pub(super) fn refused(&mut self, code: u8, broker: &ConnAckProperties, now: Duration) -> Fault {
+        self.phase = Phase::Offline;
         let will = self.options.will.is_some();
         let again = match code {
             0x01 | 0x84 => self.versions.refused(now),
