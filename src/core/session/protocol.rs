@@ -283,6 +283,16 @@ impl Protocol {
         let mid = self.take_mid();
         self.requests.unsubscribe(&filters);
         if self.is_connected() {
+            let (filters, refused): (Vec<_>, Vec<_>) =
+                filters.into_iter().partition(|filter| self.too_long(filter).is_none());
+            if !refused.is_empty() {
+                let words = |filter: String| {
+                    let reason = self.too_long(&filter).unwrap_or_default();
+                    (filter, reason)
+                };
+                let refused = refused.into_iter().map(words).collect();
+                self.notices.push(Event::Unsubscribed { mid, refused });
+            }
             self.requests.send_unsubscribe(filters, self.packet_limit(), mid);
         }
         mid
@@ -466,6 +476,19 @@ impl Protocol {
         if message.topic.is_empty() || message.topic.contains(['+', '#', '\0']) {
             return Err(Fault::Protocol("it sent a message whose topic is empty or a filter".into()));
         }
+        let more = match (message.qos, id) {
+            (QoS::AtLeastOnce, Some(_)) => 1,
+            (QoS::ExactlyOnce, Some(id)) => usize::from(self.inbound_qos2.get(&id) != Some(&true)),
+            _ => 0,
+        };
+        // Before it is remembered: it is not handed over, and has to be when it comes again.
+        let under_way = self.pubacks + self.inbound_open + more;
+        if self.version() == Version::V5 && under_way > self.receive_maximum().into() {
+            return Err(Fault::Protocol(format!(
+                "it has more than the {} messages under way that it was allowed (receive maximum)",
+                self.receive_maximum()
+            )));
+        }
         let known = match (message.qos, id) {
             (QoS::AtMostOnce, _) | (QoS::AtLeastOnce, Some(_)) => false,
             (QoS::ExactlyOnce, Some(id)) => {
@@ -483,12 +506,6 @@ impl Protocol {
             }
             (QoS::ExactlyOnce, Some(id)) => self.control.push_back(Packet::PubRec(id, Reason::SUCCESS)),
             _ => {}
-        }
-        if self.version() == Version::V5 && self.pubacks + self.inbound_open > self.receive_maximum().into() {
-            return Err(Fault::Protocol(format!(
-                "it has more than the {} messages under way that it was allowed (receive maximum)",
-                self.receive_maximum()
-            )));
         }
         if !known {
             events.push(Event::Message(message));

@@ -122,7 +122,8 @@ impl Protocol {
     }
 
     pub(super) fn restore_subscriptions(&mut self, session_present: bool) {
-        let (ended, filters) = self.requests.restore(session_present);
+        let (mut ended, filters) = self.requests.restore(session_present);
+        ended.retain(|filter| self.too_long(filter).is_none());
         let mid = self.take_mid();
         self.requests.send_unsubscribe(ended, self.packet_limit(), mid);
         self.send_subscribe(filters);
@@ -158,12 +159,15 @@ impl Protocol {
         if !self.broker.wildcards_available && filter.contains(['+', '#']) {
             return Some(codec::in_words(0xA2).into());
         }
+        self.too_long(filter)
+    }
+
+    /// Why no request with this filter may be sent (MQTT-3.2.2-15).
+    pub(super) fn too_long(&self, filter: &str) -> Option<String> {
         // Header, identifier, no properties, length of the filter and its options.
         let size = filter.len() + 11;
-        if size > self.packet_limit() {
-            return Some(format!("the request takes {size} bytes, more than the broker accepts"));
-        }
-        None
+        (size > self.packet_limit())
+            .then(|| format!("the request takes {size} bytes, more than the broker accepts"))
     }
 }
 
