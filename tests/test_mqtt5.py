@@ -581,7 +581,7 @@ def test_a_session_is_kept_as_long_as_it_was_asked_for(
     with Up(service):
         pass
     outside.publish("service/sums/hear/x", "meanwhile")
-    broker.wait_log("Received PUBLISH|.")
+    broker.wait_log(r"Received PUBLISH .*service/sums/hear/x")
     again = Sums(config)
     with Running(again):
         again.heard.wait_for(lambda item: item[0] == "meanwhile", SOON, "the message that waited")

@@ -2,6 +2,7 @@
 //! packets and events come out. The driver moves the bytes; a test can move the packets itself.
 
 mod connect;
+mod restart;
 mod time;
 
 use std::collections::{HashMap, VecDeque};
@@ -10,10 +11,9 @@ use std::time::Duration;
 
 use super::completion::Completion;
 use super::event::Event;
-use super::journal::{Note, Owed};
 use super::message::{Message, QoS};
 use super::options::{SessionOptions, seconds};
-use super::outbox::{Admission, Kept, Limits, Next, Outbox, Outgoing, Urgency};
+use super::outbox::{Admission, Limits, Next, Outbox, Outgoing, Urgency};
 use super::packet::{ConnAckProperties, Packet, PacketId, Reason, Subscription, Version};
 use super::requests::Requests;
 use super::versions::Versions;
@@ -192,22 +192,6 @@ impl Protocol {
     /// What is owed to the broker.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
-    }
-
-    /// Takes up what an earlier process owed, in order. From now on the journal wants to know: see
-    /// [`Self::take_notes`].
-    pub fn restore(&mut self, owed: Vec<Owed<Message>>, now: Duration) {
-        let kept = owed.into_iter().map(|owed| {
-            let Owed { number, body: message, id, received } = owed;
-            Kept { outgoing: self.outgoing(message, now, number), id, received }
-        });
-        let kept = kept.collect();
-        self.outbox.restore(kept);
-    }
-
-    /// What the journal has to be told; to be called after each change, before it has an effect outside.
-    pub fn take_notes(&mut self) -> Vec<Note<Message>> {
-        self.outbox.take_notes()
     }
 
     /// The options of the next connection.
