@@ -4,84 +4,16 @@
 use bytes::{Bytes, BytesMut};
 use miqro::core::session::codec::{CodecError, decode, encode, encode_publish};
 use miqro::core::session::message::{Message, QoS};
-use miqro::core::session::packet::{Connect, Packet, Reason, Subscription, Version, Will};
+use miqro::core::session::packet::{Packet, Version};
 use proptest::prelude::*;
+
+use crate::packets::{any_packet, publish, version};
 
 const NO_LIMIT: usize = 1 << 28;
 
-fn qos() -> impl Strategy<Value = QoS> {
-    prop_oneof![Just(QoS::AtMostOnce), Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)]
-}
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z/]{1,20}", "\\PC{1,40}", Just("x".repeat(65_535))]
-}
-
-fn payload() -> impl Strategy<Value = Bytes> {
-    // Around the lengths at which the remaining length takes another byte, too.
-    prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..40),
-        (100..140_usize).prop_map(|size| vec![7; size]),
-        (16_350..16_400_usize).prop_map(|size| vec![8; size]),
-    ]
-    .prop_map(Bytes::from)
-}
-
-fn publish() -> impl Strategy<Value = Packet> {
-    (text(), payload(), qos(), any::<bool>(), any::<bool>(), 1..=u16::MAX).prop_map(
-        |(topic, payload, qos, retain, dup, id)| {
-            let id = (qos != QoS::AtMostOnce).then_some(id);
-            let dup = dup && id.is_some();
-            Packet::Publish(Message { topic, payload, qos, retain, dup, properties: None }, id)
-        },
-    )
-}
-
-fn connect() -> impl Strategy<Value = Packet> {
-    let will = (text(), prop::collection::vec(any::<u8>(), 0..40), qos(), any::<bool>())
-        .prop_map(|(topic, payload, qos, retain)| Will { topic, payload, qos, retain });
-    let login = prop::option::of((text(), text()));
-    (text(), any::<bool>(), any::<u16>(), prop::option::of(will), login).prop_map(
-        |(client_id, clean_session, keepalive, will, login)| {
-            Packet::Connect(Connect { properties: None, client_id, clean_session, keepalive, will, login })
-        },
-    )
-}
-
-fn granted() -> impl Strategy<Value = Result<QoS, u8>> {
-    prop_oneof![qos().prop_map(Ok), Just(Err(0x80))]
-}
-
-fn packet() -> impl Strategy<Value = Packet> {
-    let id = 1..=u16::MAX;
-    let filters = || prop::collection::vec(text(), 1..5);
-    prop_oneof![
-        connect(),
-        (any::<bool>(), any::<u8>()).prop_map(|(present, code)| Packet::ConnAck(
-            present && code == 0,
-            code,
-            None
-        )),
-        publish(),
-        id.clone().prop_map(|id| Packet::PubAck(id, Reason::SUCCESS)),
-        id.clone().prop_map(|id| Packet::PubRec(id, Reason::SUCCESS)),
-        id.clone().prop_map(Packet::PubRel),
-        id.clone().prop_map(Packet::PubComp),
-        (id.clone(), prop::collection::vec((text(), qos().prop_map(Subscription::from)), 1..5))
-            .prop_map(|(id, filters)| Packet::Subscribe(id, filters)),
-        (id.clone(), prop::collection::vec(granted(), 1..5))
-            .prop_map(|(id, granted)| Packet::SubAck(id, granted, None)),
-        (id.clone(), filters()).prop_map(|(id, filters)| Packet::Unsubscribe(id, filters)),
-        id.prop_map(|id| Packet::UnsubAck(id, Vec::new())),
-        Just(Packet::PingReq),
-        Just(Packet::PingResp),
-        Just(Packet::Disconnect(None)),
-    ]
-}
-
-fn encoded(packet: &Packet) -> BytesMut {
+fn encoded(packet: &Packet, version: Version) -> BytesMut {
     let mut buffer = BytesMut::new();
-    encode(packet, &mut buffer, Version::V311).expect("it can be encoded");
+    encode(packet, &mut buffer, version).expect("it can be encoded");
     buffer
 }
 
@@ -89,47 +21,54 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn every_packet_survives_the_wire_alone_and_in_company(packets in prop::collection::vec(packet(), 1..5)) {
+    fn every_packet_survives_the_wire_alone_and_in_company(
+        (version, packets) in version()
+            .prop_flat_map(|version| (Just(version), prop::collection::vec(any_packet(version), 1..5)))
+    ) {
         let mut buffer = BytesMut::new();
         for packet in &packets {
-            encode(packet, &mut buffer, Version::V311).unwrap();
+            encode(packet, &mut buffer, version).unwrap();
         }
         for packet in packets {
-            prop_assert_eq!(decode(&mut buffer, NO_LIMIT, Version::V311).unwrap(), Some(packet));
+            prop_assert_eq!(decode(&mut buffer, NO_LIMIT, version).unwrap(), Some(packet));
         }
         prop_assert!(buffer.is_empty());
-        prop_assert_eq!(decode(&mut buffer, NO_LIMIT, Version::V311).unwrap(), None);
+        prop_assert_eq!(decode(&mut buffer, NO_LIMIT, version).unwrap(), None);
     }
 
     #[test]
-    fn a_lent_message_is_encoded_alike_and_comes_back_whole(packet in publish(), dup in any::<bool>()) {
+    fn a_lent_message_is_encoded_alike_and_comes_back_whole(
+        (version, packet) in version().prop_flat_map(|version| (Just(version), publish(version))), dup in any::<bool>()
+    ) {
         let Packet::Publish(mut message, id) = packet else { unreachable!() };
         let before = message.clone();
         let mut buffer = BytesMut::new();
-        encode_publish(&mut message, id.unwrap_or(0), dup, &mut buffer, Version::V311).unwrap();
+        encode_publish(&mut message, id.unwrap_or(0), dup, &mut buffer, version).unwrap();
         prop_assert_eq!(&message, &before);
-        prop_assert_eq!(buffer, encoded(&Packet::Publish(Message { dup, ..before }, id)));
+        prop_assert_eq!(buffer, encoded(&Packet::Publish(Message { dup, ..before }, id), version));
     }
 
     #[test]
-    fn a_packet_that_is_cut_short_is_waited_for(packet in packet()) {
-        let whole = encoded(&packet);
+    fn a_packet_that_is_cut_short_is_waited_for(
+        (version, packet) in version().prop_flat_map(|version| (Just(version), any_packet(version)))
+    ) {
+        let whole = encoded(&packet, version);
         // Every byte of a small one; of a large one the ends, and some between.
         let step = whole.len() / 200 + 1;
         for length in (0..whole.len().min(20)).chain((0..whole.len()).step_by(step)).chain([whole.len() - 1]) {
             let mut buffer = BytesMut::from(&whole[..length]);
-            let decoded = decode(&mut buffer, NO_LIMIT, Version::V311);
+            let decoded = decode(&mut buffer, NO_LIMIT, version);
             prop_assert!(matches!(decoded, Ok(None)), "{length} of {} bytes: {decoded:?}", whole.len());
             prop_assert_eq!(buffer.len(), length);
             buffer.extend_from_slice(&whole[length..]);
-            prop_assert_eq!(decode(&mut buffer, NO_LIMIT, Version::V311).unwrap(), Some(packet.clone()));
+            prop_assert_eq!(decode(&mut buffer, NO_LIMIT, version).unwrap(), Some(packet.clone()));
         }
     }
 }
 
 #[test]
 fn a_packet_over_the_limit_is_refused_by_its_header() {
-    let whole = encoded(&Packet::Publish(
+    let packet = Packet::Publish(
         Message {
             topic: "t".into(),
             payload: Bytes::from(vec![0; 97]),
@@ -139,7 +78,8 @@ fn a_packet_over_the_limit_is_refused_by_its_header() {
             properties: None,
         },
         None,
-    ));
+    );
+    let whole = encoded(&packet, Version::V311);
     assert!(decode(&mut whole.clone(), 100, Version::V311).unwrap().is_some());
     let mut header = BytesMut::from(&whole[..2]);
     match decode(&mut header, 99, Version::V311) {
@@ -151,7 +91,7 @@ fn a_packet_over_the_limit_is_refused_by_its_header() {
 /// MQTT 3.1.1 sections 2.2.2 and 3.2 to 3.14, where rumqttc alone would not mind.
 #[test]
 fn reserved_flags_and_wrong_lengths_are_refused() {
-    let bad: [&[u8]; 9] = [
+    let bad: [&[u8]; 13] = [
         b"H",                // HTTP, at its first byte: a PUBACK with flags
         &[0x60, 2, 0, 1],    // PUBREL without its flag
         &[0x91],             // SUBACK with a flag
@@ -161,6 +101,10 @@ fn reserved_flags_and_wrong_lengths_are_refused() {
         &[0x90, 2, 0, 1],    // SUBACK without a code
         &[0x90, 3, 0, 1, 3], // SUBACK with an unknown one
         &[0x20, 0],          // an empty CONNACK
+        &[0x40, 2, 0, 0],    // PUBACK for no packet
+        &[0x62, 2, 0, 0],    // PUBREL for none
+        &[0x90, 3, 0, 0, 1], // SUBACK for none
+        &[0xb0, 2, 0, 0],    // UNSUBACK for none
     ];
     for bytes in bad {
         let decoded = decode(&mut BytesMut::from(bytes), NO_LIMIT, Version::V311);
