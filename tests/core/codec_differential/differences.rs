@@ -78,11 +78,16 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "flags of CONNECT",
-        why: "MQTT 3.1.1 section 3.1.2.6 (MQTT-3.1.2-14), MQTT 5 section 3.1.2.3 (MQTT-3.1.2-3, -11 to -13): a will has no \
+        why: "MQTT 3.1.1 section 3.1.2.6 (MQTT-3.1.2-13 to -15), MQTT 5 section 3.1.2.3 (MQTT-3.1.2-3, -11 to -13): a will has no \
               quality of service 3, the lowest bit is zero, and so are quality of service and \
               retain of a will that is not there. We keep to it; they let it pass.",
         applies: |_, bytes, ours, _| {
-            let reasons = ["CONNECT has flags", "QoS level: 3", "a will has the quality of service 3"];
+            let reasons = [
+                "CONNECT has flags",
+                "Incorrect packet format",
+                "QoS level: 3",
+                "a will has the quality of service 3",
+            ];
             bytes[0] >> 4 == 1 && is_refused_for(ours, &reasons)
         },
         example: (Version::V5, &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 1, 0, 60, 0, 0, 0]),
