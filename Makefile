@@ -114,11 +114,23 @@ lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
 schema: build ## Write docs/miqro.schema.json anew from the structures that read the configuration
 	@$(BIN)/python -m miqro schema > docs/miqro.schema.json
 
-# Address space is limited too: what takes memory without end ends here.
-soak: toolchain ## Give a million random texts to everything that reads YAML (SOAK_SEED for other ones)
+# Address space is limited too: what takes memory without end ends here. The fuzzer has a limit of its own.
+soak: toolchain ## Give a million random inputs to everything that reads what others write (SOAK_SEED for other ones)
 	cargo test --locked --test core --no-run
 	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
 		cargo test --locked --test core fuzz:: -- --nocapture
+	MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
+		cargo test --locked --test core codec_differential
+	@scripts/fuzz.sh --runs 1000000 codec protocol
+	@scripts/fuzz.sh --runs 100000 yaml journal
+
+.PHONY: fuzz fuzz-corpus
+
+fuzz: toolchain ## Fuzz the codec, the protocol, YAML and the outbox, guided by coverage (FUZZ_SECONDS=60 each)
+	@scripts/fuzz.sh $(FUZZ_TARGETS)
+
+fuzz-corpus: toolchain ## Write anew what the fuzzer starts from
+	MIQRO_FUZZ_CORPUS=write cargo test --locked --test core fuzz::corpus
 
 .PHONY: faults flood
 

@@ -3,192 +3,13 @@
 
 use bytes::{Bytes, BytesMut};
 use miqro::core::session::codec::{CodecError, decode, encode, encode_publish, publish_size};
-use miqro::core::session::message::{Message, Properties, QoS};
-use miqro::core::session::packet::{
-    ConnAckProperties, Connect, ConnectProperties, Disconnect, Packet, Reason, Subscription, Version, Will,
-};
+use miqro::core::session::message::{Message, QoS};
+use miqro::core::session::packet::{Disconnect, Packet, Reason, Version};
 use proptest::prelude::*;
 
+use crate::packets::{any_packet, publish, version};
+
 const NO_LIMIT: usize = 1 << 28;
-
-fn qos() -> impl Strategy<Value = QoS> {
-    prop_oneof![Just(QoS::AtMostOnce), Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)]
-}
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z/]{1,20}", "\\PC{1,40}", Just("x".repeat(65_535))]
-}
-
-fn payload() -> impl Strategy<Value = Bytes> {
-    // Around the lengths at which the remaining length takes another byte, too.
-    prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..40),
-        (100..140_usize).prop_map(|size| vec![7; size]),
-        (16_350..16_400_usize).prop_map(|size| vec![8; size]),
-    ]
-    .prop_map(Bytes::from)
-}
-
-fn publish() -> impl Strategy<Value = Packet> {
-    (text(), payload(), qos(), any::<bool>(), any::<bool>(), 1..=u16::MAX).prop_map(
-        |(topic, payload, qos, retain, dup, id)| {
-            let id = (qos != QoS::AtMostOnce).then_some(id);
-            let dup = dup && id.is_some();
-            Packet::Publish(Message { topic, payload, qos, retain, dup, properties: None }, id)
-        },
-    )
-}
-
-fn connect() -> impl Strategy<Value = Packet> {
-    let will = (text(), prop::collection::vec(any::<u8>(), 0..40), qos(), any::<bool>())
-        .prop_map(|(topic, payload, qos, retain)| Will { topic, payload, qos, retain });
-    let login = prop::option::of((text(), text()));
-    (text(), any::<bool>(), any::<u16>(), prop::option::of(will), login).prop_map(
-        |(client_id, clean_session, keepalive, will, login)| {
-            Packet::Connect(Connect { properties: None, client_id, clean_session, keepalive, will, login })
-        },
-    )
-}
-
-fn granted() -> impl Strategy<Value = Result<QoS, u8>> {
-    prop_oneof![qos().prop_map(Ok), Just(Err(0x80))]
-}
-
-fn packet() -> impl Strategy<Value = Packet> {
-    let id = 1..=u16::MAX;
-    let filters = || prop::collection::vec(text(), 1..5);
-    prop_oneof![
-        connect(),
-        (any::<bool>(), any::<u8>()).prop_map(|(present, code)| Packet::ConnAck(
-            present && code == 0,
-            code,
-            None
-        )),
-        publish(),
-        id.clone().prop_map(|id| Packet::PubAck(id, Reason::SUCCESS)),
-        id.clone().prop_map(|id| Packet::PubRec(id, Reason::SUCCESS)),
-        id.clone().prop_map(Packet::PubRel),
-        id.clone().prop_map(Packet::PubComp),
-        (id.clone(), prop::collection::vec((text(), qos().prop_map(Subscription::from)), 1..5))
-            .prop_map(|(id, filters)| Packet::Subscribe(id, filters)),
-        (id.clone(), prop::collection::vec(granted(), 1..5))
-            .prop_map(|(id, granted)| Packet::SubAck(id, granted, None)),
-        (id.clone(), filters()).prop_map(|(id, filters)| Packet::Unsubscribe(id, filters)),
-        id.prop_map(|id| Packet::UnsubAck(id, Vec::new())),
-        Just(Packet::PingReq),
-        Just(Packet::PingResp),
-        Just(Packet::Disconnect(None)),
-    ]
-}
-
-fn words() -> impl Strategy<Value = Option<Box<str>>> {
-    prop::option::of("\\PC{1,30}".prop_map(Into::into))
-}
-
-fn reason(codes: &'static [u8]) -> impl Strategy<Value = Reason> {
-    (prop::sample::select(codes), words()).prop_map(|(code, text)| Reason { code, text })
-}
-
-fn properties() -> impl Strategy<Value = Option<Box<Properties>>> {
-    let data = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
-    let user = prop::collection::vec((text(), "\\PC{0,20}"), 0..3);
-    let first = (prop::option::of(any::<bool>()), prop::option::of(any::<u32>()), prop::option::of(text()));
-    let second = (prop::option::of("[a-z/]{1,20}"), prop::option::of(data));
-    (first, second, user, prop::collection::vec(1..268_435_455_u32, 0..3)).prop_map(
-        |((is_text, expiry, content_type), (response_topic, correlation_data), user, subscription_ids)| {
-            let properties = Properties {
-                is_text,
-                expiry,
-                content_type,
-                response_topic,
-                correlation_data,
-                user,
-                subscription_ids,
-            };
-            (properties != Properties::default()).then(|| Box::new(properties))
-        },
-    )
-}
-
-fn connack_5() -> impl Strategy<Value = Packet> {
-    let limits = (1..=u16::MAX, qos(), any::<bool>(), prop::option::of(1..=u32::MAX));
-    let texts = (prop::option::of(text()), words(), prop::option::of(text()));
-    let rest = (any::<bool>(), any::<bool>(), prop::option::of(any::<u16>()), prop::option::of(any::<u32>()));
-    (any::<bool>(), prop::sample::select(&[0_u8, 0x80, 0x84, 0x9C][..]), limits, texts, rest).prop_map(
-        |(present, code, limits, texts, rest)| {
-            let (receive_maximum, maximum_qos, retain_available, maximum_packet_size) = limits;
-            let (assigned_client_id, reason, server_reference) = texts;
-            let (wildcards_available, shared_available, server_keepalive, session_expiry) = rest;
-            let properties = ConnAckProperties {
-                session_expiry,
-                receive_maximum,
-                maximum_qos,
-                retain_available,
-                maximum_packet_size,
-                assigned_client_id,
-                reason,
-                wildcards_available,
-                shared_available,
-                server_keepalive,
-                server_reference,
-            };
-            Packet::ConnAck(present && code == 0, code, Some(Box::new(properties)))
-        },
-    )
-}
-
-fn subscription() -> impl Strategy<Value = Subscription> {
-    (qos(), any::<bool>(), any::<bool>(), 0..3_u8).prop_map(|(qos, no_local, as_published, handling)| {
-        let options = qos as u8 | u8::from(no_local) << 2 | u8::from(as_published) << 3 | handling << 4;
-        Subscription::from_byte(options).expect("it is one")
-    })
-}
-
-fn packet_5() -> impl Strategy<Value = Packet> {
-    const ACKS: &[u8] = &[0, 0x10, 0x80, 0x87, 0x97];
-    let id = || 1..=u16::MAX;
-    let codes = prop::collection::vec(prop::sample::select(&[0_u8, 0x11, 0x87][..]), 1..5);
-    let grants = prop::collection::vec(prop_oneof![qos().prop_map(Ok), Just(Err(0xA2))], 1..5);
-    let connect = (connect(), any::<u32>(), prop::option::of(1..=u16::MAX), prop::option::of(1..=u32::MAX));
-    let goodbye = (reason(&[0, 4, 0x8E, 0x9D]), prop::option::of(text()));
-    prop_oneof![
-        connect.prop_map(|(packet, session_expiry, receive_maximum, maximum_packet_size)| {
-            let Packet::Connect(mut connect) = packet else { unreachable!() };
-            let properties = ConnectProperties { session_expiry, receive_maximum, maximum_packet_size };
-            connect.properties = Some(Box::new(properties));
-            Packet::Connect(connect)
-        }),
-        connack_5(),
-        (publish(), properties()).prop_map(|(packet, properties)| {
-            let Packet::Publish(message, id) = packet else { unreachable!() };
-            Packet::Publish(Message { properties, ..message }, id)
-        }),
-        (id(), reason(ACKS)).prop_map(|(id, reason)| Packet::PubAck(id, reason)),
-        (id(), reason(ACKS)).prop_map(|(id, reason)| Packet::PubRec(id, reason)),
-        id().prop_map(Packet::PubRel),
-        id().prop_map(Packet::PubComp),
-        (id(), prop::collection::vec((text(), subscription()), 1..5))
-            .prop_map(|(id, filters)| Packet::Subscribe(id, filters)),
-        (id(), grants, words()).prop_map(|(id, grants, text)| Packet::SubAck(id, grants, text)),
-        (id(), prop::collection::vec(text(), 1..5))
-            .prop_map(|(id, filters)| Packet::Unsubscribe(id, filters)),
-        (id(), codes).prop_map(|(id, codes)| Packet::UnsubAck(id, codes)),
-        Just(Packet::PingReq),
-        Just(Packet::PingResp),
-        goodbye.prop_map(|(reason, server_reference)| {
-            let goodbye = Disconnect { reason, server_reference };
-            Packet::Disconnect((goodbye != Disconnect::default()).then(|| Box::new(goodbye)))
-        }),
-    ]
-}
-
-/// A packet, and the version that it is of.
-fn of_either() -> impl Strategy<Value = (Version, Packet)> {
-    prop_oneof![
-        packet().prop_map(|packet| (Version::V311, packet)),
-        packet_5().prop_map(|packet| (Version::V5, packet)),
-    ]
-}
 
 fn encoded(packet: &Packet, version: Version) -> BytesMut {
     let mut buffer = BytesMut::new();
@@ -201,11 +22,9 @@ proptest! {
 
     #[test]
     fn every_packet_survives_the_wire_alone_and_in_company(
-        version in prop_oneof![Just(Version::V311), Just(Version::V5)],
-        all in prop::collection::vec((packet(), packet_5()), 1..5),
+        (version, packets) in version()
+            .prop_flat_map(|version| (Just(version), prop::collection::vec(any_packet(version), 1..5)))
     ) {
-        let packets: Vec<_> =
-            all.into_iter().map(|(old, new)| if version == Version::V5 { new } else { old }).collect();
         let mut buffer = BytesMut::new();
         for packet in &packets {
             encode(packet, &mut buffer, version).unwrap();
@@ -219,13 +38,9 @@ proptest! {
 
     #[test]
     fn a_lent_message_is_encoded_alike_and_comes_back_whole(
-        packet in publish(),
-        properties in properties(),
-        dup in any::<bool>(),
-        version in prop_oneof![Just(Version::V311), Just(Version::V5)],
+        (version, packet) in version().prop_flat_map(|version| (Just(version), publish(version))), dup in any::<bool>()
     ) {
-        let Packet::Publish(message, id) = packet else { unreachable!() };
-        let mut message = Message { properties, ..message };
+        let Packet::Publish(mut message, id) = packet else { unreachable!() };
         let before = message.clone();
         let mut buffer = BytesMut::new();
         encode_publish(&mut message, id.unwrap_or(0), dup, &mut buffer, version).unwrap();
@@ -237,7 +52,9 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_that_is_cut_short_is_waited_for((version, packet) in of_either()) {
+    fn a_packet_that_is_cut_short_is_waited_for(
+        (version, packet) in version().prop_flat_map(|version| (Just(version), any_packet(version)))
+    ) {
         let whole = encoded(&packet, version);
         // Every byte of a small one; of a large one the ends, and some between.
         let step = whole.len() / 200 + 1;

@@ -2,11 +2,13 @@
 #![cfg(test)]
 
 mod codec;
+mod codec_differential;
 mod config;
 mod dedup;
 mod folder;
 mod fuzz;
 mod journal;
+mod packets;
 mod router;
 mod session;
 mod sim;

@@ -90,16 +90,16 @@ pub fn decode(buffer: &mut BytesMut, limit: usize, version: Version) -> Result<O
             };
             Packet::Publish(message, id)
         }
-        v4::Packet::PubAck(ack) => Packet::PubAck(ack.pkid, Reason::SUCCESS),
-        v4::Packet::PubRec(ack) => Packet::PubRec(ack.pkid, Reason::SUCCESS),
-        v4::Packet::PubRel(ack) => Packet::PubRel(ack.pkid),
-        v4::Packet::PubComp(ack) => Packet::PubComp(ack.pkid),
+        v4::Packet::PubAck(ack) => Packet::PubAck(given(ack.pkid)?, Reason::SUCCESS),
+        v4::Packet::PubRec(ack) => Packet::PubRec(given(ack.pkid)?, Reason::SUCCESS),
+        v4::Packet::PubRel(ack) => Packet::PubRel(given(ack.pkid)?),
+        v4::Packet::PubComp(ack) => Packet::PubComp(given(ack.pkid)?),
         v4::Packet::Subscribe(subscribe) => Packet::Subscribe(
             subscribe.pkid,
             subscribe.filters.into_iter().map(|filter| (filter.path, from_wire(filter.qos).into())).collect(),
         ),
         v4::Packet::SubAck(ack) => Packet::SubAck(
-            ack.pkid,
+            given(ack.pkid)?,
             ack.return_codes
                 .into_iter()
                 .map(|code| match code {
@@ -110,11 +110,16 @@ pub fn decode(buffer: &mut BytesMut, limit: usize, version: Version) -> Result<O
             None,
         ),
         v4::Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(unsubscribe.pkid, unsubscribe.topics),
-        v4::Packet::UnsubAck(ack) => Packet::UnsubAck(ack.pkid, Vec::new()),
+        v4::Packet::UnsubAck(ack) => Packet::UnsubAck(given(ack.pkid)?, Vec::new()),
         v4::Packet::PingReq => Packet::PingReq,
         v4::Packet::PingResp => Packet::PingResp,
         v4::Packet::Disconnect => Packet::Disconnect(None),
     }))
+}
+
+/// A packet identifier, which rumqttc lets be zero in an acknowledgement (MQTT-2.3.1-1).
+fn given(id: PacketId) -> Result<PacketId, CodecError> {
+    if id == 0 { Err(CodecError::malformed("a packet identifier is zero")) } else { Ok(id) }
 }
 
 /// What rumqttc does not look at: reserved flags, and the length of packets that have only one. Whoever answers

@@ -4,7 +4,7 @@
 //! `MIQRO_FUZZ_INPUTS`, and another sequence with `MIQRO_FUZZ_SEED`. `make fuzz` gives the same targets to a fuzzer
 //! that looks at what they do.
 
-mod corpus;
+pub mod corpus;
 mod packets;
 pub mod targets;
 mod yaml;
@@ -26,7 +26,8 @@ fn peak() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
-fn number(name: &str, default: u64) -> u64 {
+/// A number that the environment may set.
+pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
