@@ -15,6 +15,7 @@ __all__ = [
     "PublishInfo",
     "Router",
     "Session",
+    "Settled",
     "StateFile",
     "Timer",
     "Wake",
@@ -330,6 +331,11 @@ class PublishInfo:
         Whether nothing more will happen; raises what `wait_for_publish` would raise then.
         """
 
+    def unwatch(self, /, settled: Settled, token: int) -> None:
+        """
+        Nobody waits for `token` any more.
+        """
+
     def wait_for_publish(self, /, timeout: float | None = None) -> None:
         """
         Waits until it is published, for `timeout` seconds at most (None: for ever).
@@ -338,9 +344,9 @@ class PublishInfo:
             miqro.PublishError: It was refused, or dropped, or the session was closed first.
         """
 
-    def watch(self, /, wake: Wake) -> None:
+    def watch(self, /, settled: Settled, token: int) -> None:
         """
-        Has `wake` notified when it is settled; at once if it is.
+        Puts `token` into `settled` when it is settled; at once if it is. Ends with `unwatch`.
         """
 
 @final
@@ -502,6 +508,22 @@ class Session:
     def waiting(self, /) -> int:
         """
         Messages that wait for the service.
+        """
+
+@final
+class Settled:
+    """
+    The messages, of those that are watched, that have been settled.
+    """
+
+    def __new__(cls, /, wake: Wake) -> Settled:
+        """
+        `wake` is notified when there is something to take.
+        """
+
+    def take(self, /) -> list[int]:
+        """
+        The tokens of what was settled since the last call, in that order.
         """
 
 @final

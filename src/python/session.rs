@@ -14,7 +14,7 @@ use super::router::Router;
 use super::wake::Wake;
 use crate::core::payload;
 use crate::core::session::Session as CoreSession;
-use crate::core::session::completion::{Completion, Outcome};
+use crate::core::session::completion::{Completion, Outcome, Settled as CoreSettled};
 use crate::core::session::event::Event as CoreEvent;
 use crate::core::session::message::{Message as CoreMessage, QoS};
 use crate::core::session::options::SessionOptions;
@@ -203,11 +203,19 @@ impl PublishInfo {
         Ok(outcome != Outcome::Pending)
     }
 
-    /// Has `wake` notified when it is settled; at once if it is.
-    fn watch(&self, wake: &Wake) {
-        match &self.pending {
-            Some((completion, _)) => completion.watch(&wake.inner),
-            None => wake.inner.notify(),
+    /// Puts `token` into `settled` when it is settled; at once if it is. Ends with `unwatch`.
+    fn watch(&self, settled: &Settled, token: u64) {
+        if let Some((completion, session)) = &self.pending {
+            session.task_waits();
+            completion.watch(&settled.inner, token);
+        }
+    }
+
+    /// Nobody waits for `token` any more.
+    fn unwatch(&self, settled: &Settled, token: u64) {
+        if let Some((completion, session)) = &self.pending {
+            completion.unwatch(&settled.inner, token);
+            session.task_waits_no_more();
         }
     }
 
@@ -218,6 +226,26 @@ impl PublishInfo {
 
     fn __repr__(&self) -> String {
         format!("PublishInfo(rc={}, mid={})", self.rc, self.mid)
+    }
+}
+
+/// The messages, of those that are watched, that have been settled.
+#[pyclass(frozen, module = "miqro._native")]
+pub struct Settled {
+    inner: Arc<CoreSettled>,
+}
+
+#[pymethods]
+impl Settled {
+    /// `wake` is notified when there is something to take.
+    #[new]
+    fn new(wake: &Wake) -> Self {
+        Self { inner: Arc::new(CoreSettled::new(Arc::clone(&wake.inner))) }
+    }
+
+    /// The tokens of what was settled since the last call, in that order.
+    fn take(&self) -> Vec<u64> {
+        self.inner.take()
     }
 }
 

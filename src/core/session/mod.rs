@@ -22,7 +22,7 @@ pub mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ struct Shared {
     waiting_for_progress: AtomicUsize,
     /// Threads of the service that wait for the broker.
     waiters: AtomicUsize,
+    /// Tasks of the service that do: they hold nobody up, so nothing is hurried for them.
+    tasks_waiting: AtomicUsize,
     stop: AtomicBool,
     running: AtomicBool,
     /// The last attempt to connect has not failed (yet): a farewell is worth waiting for.
@@ -141,7 +143,8 @@ impl Shared {
     /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
     /// the network thread is woken when it does.
     fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
-        let slack = if self.somebody_waits() { SLACK } else { 1 };
+        let somebody_waits = self.somebody_waits() || self.tasks_waiting.load(Ordering::SeqCst) > 0;
+        let slack = if somebody_waits { SLACK } else { 1 };
         let mut inbox = self.inbox();
         let full = inbox.is_full(messages, bytes, slack);
         inbox.reader_waits = full;
@@ -154,6 +157,8 @@ pub struct Session {
     shared: Arc<Shared>,
     options: SessionOptions,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What the first [`Self::close`] has found.
+    owed_at_the_end: OnceLock<usize>,
 }
 
 impl Session {
@@ -173,12 +178,13 @@ impl Session {
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
+            tasks_waiting: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             running: AtomicBool::new(false),
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
-        Self { shared: Arc::new(shared), options, thread: Mutex::new(None) }
+        Self { shared: Arc::new(shared), options, thread: Mutex::new(None), owed_at_the_end: OnceLock::new() }
     }
 
     /// Starts the network thread; does nothing when it runs.
@@ -305,6 +311,19 @@ impl Session {
         WaitingForBroker(&self.shared)
     }
 
+    /// A task of the service waits for the broker's answer, until [`Self::task_waits_no_more`]: as for a thread,
+    /// the network thread goes on reading for it though the inbox is full, up to twice its size.
+    pub fn task_waits(&self) {
+        if self.shared.tasks_waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+
+    /// See [`Self::task_waits`].
+    pub fn task_waits_no_more(&self) {
+        self.shared.tasks_waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Subscribes now and on every connect; see [`Protocol::subscribe`].
     pub fn subscribe(&self, filters: Vec<(String, QoS)>) -> u16 {
         let mid = self.shared.protocol().subscribe(filters);
@@ -375,7 +394,7 @@ impl Session {
 
     /// Accepts nothing more, sends what is owed (QoS 1 and 2 until acknowledged), says DISCONNECT and ends
     /// the network thread, within `timeout` as far as the operating system lets it. Idempotent, and legal
-    /// from any thread. Returns how many messages were still owed when it gave up.
+    /// from any thread. Returns how many messages were still owed when it gave up, also when it is called again.
     pub fn close(&self, timeout: Duration) -> usize {
         let deadline = Instant::now().checked_add(timeout);
         self.shared.protocol().close();
@@ -401,7 +420,7 @@ impl Session {
             drop(thread.join());
         }
         self.shared.protocol().abandon();
-        owed
+        *self.owed_at_the_end.get_or_init(|| owed)
     }
 }
 
