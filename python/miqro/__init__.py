@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from . import _native
 from ._decorators import accept_json, handle, handle_global, loop
-from ._errors import ConfigError, InternalError, MiqroError, PublishError, StateError
+from ._errors import ConfigError, InternalError, MiqroError, PublishError, StateError, StoppedError
 from ._loop import Loop
 from ._service import Service
 from ._state import State
@@ -35,6 +35,7 @@ __all__ = [
     "Service",
     "State",
     "StateError",
+    "StoppedError",
     "__version__",
     "accept_json",
     "ha_sensors",

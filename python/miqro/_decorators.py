@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ._handlers import is_coroutine_function, with_concurrency
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,20 +48,25 @@ def _mark(fn: Any, kind: str, what: object) -> Any:
     return Marked(fn, ((kind, what),))
 
 
-def handle(topic_ext: str) -> Callable[[F], F]:
+def handle(topic_ext: str, *, concurrency: int = 1) -> Callable[[F], F]:
     """Calls the method with the payload of each message on `<data_topic_prefix><topic_ext>`.
 
     Where `topic_ext` ends in `#`, the method is called with the payload and the rest of the topic.
 
     Args:
         topic_ext: A topic filter relative to the service's prefix; `+` and `#` as in MQTT section 4.7.
+        concurrency: How many messages an `async def` may work on at once. With 1 they are handled in order.
+
+    Raises:
+        TypeError: `concurrency` is given for an ordinary method.
+        ValueError: `concurrency` is less than 1.
     """
-    return lambda fn: _mark(fn, "own", topic_ext)
+    return lambda fn: _mark(fn, "own", with_concurrency(topic_ext, fn, concurrency))
 
 
-def handle_global(topic: str) -> Callable[[F], F]:
+def handle_global(topic: str, *, concurrency: int = 1) -> Callable[[F], F]:
     """As `handle`, for a topic filter that is taken as it is, without the service's prefix."""
-    return lambda fn: _mark(fn, "global", topic)
+    return lambda fn: _mark(fn, "global", with_concurrency(topic, fn, concurrency))
 
 
 def loop(*args: float | timedelta, **kwargs: float) -> Callable[[F], F]:
@@ -91,8 +98,7 @@ def accept_json(fn: F) -> F:
     if isinstance(fn, Marked):
         return Marked(accept_json(fn.fn), fn.marks)  # type: ignore[return-value]
 
-    @functools.wraps(fn)
-    def decoded(self: object, payload: Any, *rest: Any) -> Any:
+    def members_of(payload: Any, rest: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         import json
 
         if not isinstance(payload, (str, bytes)):
@@ -104,11 +110,26 @@ def accept_json(fn: F) -> F:
             raise ValueError(f"the payload is not JSON: {error}") from None
         if not isinstance(members, dict):
             raise ValueError(f"the payload is JSON, but no object: {payload[:80]!r}")  # noqa: TRY004 - a value, from the network
-        return fn(self, *rest, **members)
+        return rest, members
+
+    decoded: Any
+    if is_coroutine_function(fn):
+
+        @functools.wraps(fn)
+        async def decoded(self: object, payload: Any, *rest: Any) -> Any:
+            rest, members = members_of(payload, rest)
+            return await fn(self, *rest, **members)
+
+    else:
+
+        @functools.wraps(fn)
+        def decoded(self: object, payload: Any, *rest: Any) -> Any:
+            rest, members = members_of(payload, rest)
+            return fn(self, *rest, **members)
 
     # Set by functools.wraps: with it the arity of `fn` would be taken for the arity of this wrapper.
     del decoded.__wrapped__
-    return decoded  # type: ignore[return-value]
+    return decoded  # type: ignore[no-any-return]
 
 
 def collect(cls: type) -> None:

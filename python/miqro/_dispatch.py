@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ._handlers import Target
+    from ._messages import Streams
     from ._native import Wake
     from ._service import Service
+    from ._tasks import Tasks
 
     Routed = tuple[tuple[int, str | None], ...]
 
@@ -36,7 +39,12 @@ class Dispatcher:
     def __init__(self, service: Service, wake: Wake) -> None:
         self._service = service
         self._wake = wake
-        self.routes = Routes()
+        self.routes = Routes(self._lane)
+        #: What is `async def`, once anything is; and who listens with `messages()`.
+        self.tasks: Tasks | None = None
+        self.streams: Streams | None = None
+        #: Of the message that is dispatched, once there are tasks.
+        self.topic = ""
         self.birth = Birth(service)
         #: What the routes were made of.
         self._routed: tuple[object, ...] = ()
@@ -103,6 +111,16 @@ class Dispatcher:
         if session is not None:
             session.uncork()
 
+    def leave(self) -> None:
+        """The service begins to say goodbye."""
+        self.leaving = True
+        self.end_streams()
+
+    def end_streams(self) -> None:
+        """What listens with `messages()` hears no more."""
+        if self.streams is not None:
+            self.streams.end()
+
     def left(self) -> None:
         """The service has said goodbye: calls the callbacks that came meanwhile. Messages wait for the next run."""
         for _ in range(len(self._queued)):
@@ -128,16 +146,43 @@ class Dispatcher:
             self._routed = made_of
             of_class = (*service.CLASS_MQTT_GLOBAL_HANDLERS, *service.CLASS_MQTT_HANDLERS)
             self.routes.sync(service._all_handlers(), [fn for _, fn in of_class], self._unusable)
+            if self.tasks is not None:
+                self.tasks.keep_lanes(fn for fn, _ in self.routes.targets.values())
 
     def filters(self) -> list[str]:
         """What to subscribe to, each once."""
         filters: list[str] = list(dict.fromkeys(item for item, _ in self._service._all_handlers()))
+        if self.streams is not None:
+            filters += self.streams.filters(besides=filters)
         return filters + self._birth_filter()
 
     def _birth_filter(self) -> list[str]:
         topic = self.birth.listen()
         # Where a filter of the service's own covers it, brokers would send the message twice.
         return [] if topic is None or self.routes.router.route(topic) else [topic]
+
+    def need_tasks(self) -> Tasks:
+        """What runs the `async def`s of the service; from now on there is some."""
+        if self.tasks is None:
+            from ._tasks import Tasks
+
+            self.tasks = Tasks(self._service, self)
+            self.dispatch = self._dispatch_further  # type: ignore[method-assign]  # others have no need of it
+            # Whoever sleeps on it has to leave that to the event loop.
+            self._wake.notify()
+        return self.tasks
+
+    def need_streams(self) -> Streams:
+        """Who listens with `messages()`; from now on somebody does."""
+        if self.streams is None:
+            from ._messages import Streams
+
+            self.streams = Streams(self._service)
+            self.dispatch = self._dispatch_further  # type: ignore[method-assign]  # as above
+        return self.streams
+
+    def _lane(self, how: Target, topic_filter: str) -> Target:
+        return self.need_tasks().lane(how, topic_filter), False
 
     def _attend_to_birth(self) -> None:
         service, birth = self._service, self.birth
@@ -159,11 +204,12 @@ class Dispatcher:
         session = self._session()
         return len(self._batch) + len(self._queued) + (session.waiting() if session is not None else 0)
 
-    def drain(self, until: float | None = None) -> bool:
+    def drain(self, until: float | None = None, at_most: int | None = None) -> bool:
         """Dispatches what waits.
 
         Args:
             until: A monotonic time at which something else is due; `None`: all that waited at the call.
+            at_most: How many are dispatched then, if it is not all of them.
 
         Returns:
             Whether something still waits.
@@ -172,7 +218,7 @@ class Dispatcher:
         self.looked()
         self._attend_to_birth()
         batch, queued, routes = self._batch, self._queued, self.routes
-        left = self.waiting() + BATCH if until is None else -1
+        left = at_most or (self.waiting() + BATCH if until is None else -1)
         while True:
             if queued:
                 self.sync_routes()
@@ -258,20 +304,32 @@ class Dispatcher:
         if not routes:
             self._unhandled(topic, text, expected=is_birth)
 
+    def _dispatch_further(self, topic: str, text: str, routes: Routed) -> None:
+        """As `dispatch`, which it replaces where there are tasks or somebody listens with `messages()`."""
+        self.topic = topic
+        taken = self.streams is not None and self._service.enabled and self.streams.put(topic, text)
+        if routes or not taken:
+            Dispatcher.dispatch(self, topic, text, routes)
+
     def _unhandled(self, topic: str, text: str, expected: bool) -> None:
-        service = self._service
         try:
-            handled = service.handle_message(topic, text)
+            handled = self._service.handle_message(topic, text)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(f"handle_message failed for a message on {topic!r}", error)
             return
         if not handled and not expected:
-            filters: list[str] = [topic_filter for topic_filter, _ in service._all_handlers()]
-            service.log.error(
-                "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"
-            )
+            self.nobody_handles(topic)
+        elif handled is not True and hasattr(handled, "__await__"):
+            self.need_tasks().finish_unhandled(handled, topic, text, expected)
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def nobody_handles(self, topic: str) -> None:
+        """Says so (C17)."""
+        filters: list[str] = [topic_filter for topic_filter, _ in self._service._all_handlers()]
+        self._service.log.error(
+            "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"
+        )
+
+    def _failed(self, what: str, error: BaseException) -> None:
         self._service.log.error("%s: %s", what, error, exc_info=error)
         self._service.note_failure(f"{what}: {type(error).__name__}: {error}")
 

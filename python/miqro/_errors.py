@@ -19,5 +19,9 @@ class PublishError(MiqroError, ValueError, RuntimeError):
     """A message was not published. paho raises ValueError and RuntimeError for such cases: it is both."""
 
 
+class StoppedError(MiqroError):
+    """The service has stopped while something of it was awaited that will not come any more."""
+
+
 class InternalError(MiqroError):
     """The engine has failed. That is a defect of miqro: please report it."""

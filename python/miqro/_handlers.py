@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from typing_extensions import Self
+
     Handler = Callable[..., Any]
     #: The callable, and whether it takes the service.
     Target = tuple[Handler, bool]
@@ -51,10 +53,66 @@ def takes_service(fn: Handler, count: int) -> bool | None:
 
 
 def is_coroutine_function(fn: Handler) -> bool:
-    """Whether `fn` is an `async def`."""
-    function = getattr(fn, "__func__", fn)
+    """Whether calling `fn` gives something to be awaited: it is an `async def`, or a wrapper of one."""
+    if isinstance(fn, staticmethod):
+        fn = fn.__func__
+    function: Any = getattr(fn, "__func__", fn)
     code = getattr(function, "__code__", None)
-    return code is not None and bool(code.co_flags & _CO_COROUTINE)
+    if code is None and callable(function):
+        code = getattr(type(function).__call__, "__code__", None)
+    attributes = getattr(function, "__dict__", {})
+    if (code is not None and code.co_flags & _CO_COROUTINE) or "_is_coroutine_marker" in attributes:
+        return True
+    # What `functools.partial` calls, and what `functools.wraps` names.
+    inner = function.func if type(function).__name__ == "partial" else attributes.get("__wrapped__")
+    return inner is not None and is_coroutine_function(inner)
+
+
+class Filter(str):
+    """A topic filter whose handler may work on several messages at once.
+
+    It stays one when a prefix is put before it.
+    """
+
+    __slots__ = ("concurrency",)
+
+    concurrency: int
+
+    def __new__(cls, text: str, concurrency: int) -> Self:
+        """A filter as text.
+
+        Raises:
+            ValueError: `concurrency` is no number from 1 on.
+        """
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise ValueError(
+                f"concurrency is the number of messages handled at once, from 1 on, not {concurrency!r}"
+            )
+        made = super().__new__(cls, text)
+        made.concurrency = concurrency
+        return made
+
+    def __radd__(self, prefix: str) -> Filter:
+        """The filter with a prefix: as concurrent."""
+        return Filter(prefix + str(self), self.concurrency)
+
+
+def with_concurrency(topic: str, fn: Handler, concurrency: int) -> str:
+    """The filter of a handler that may work on `concurrency` messages at once.
+
+    Raises:
+        TypeError: The handler is an ordinary one, and these run one at a time.
+        ValueError: `concurrency` is no number from 1 on.
+    """
+    if concurrency == 1:
+        return topic
+    found = Filter(topic, concurrency)
+    if not is_coroutine_function(fn):
+        raise TypeError(
+            f"the handler for {topic!r}, {name_of(fn)}, cannot have concurrency={concurrency}: it is no "
+            "`async def`, and ordinary handlers run one at a time"
+        )
+    return found
 
 
 def target(fn: Handler, topic_filter: str, of_class: bool = False) -> Target:
@@ -68,11 +126,6 @@ def target(fn: Handler, topic_filter: str, of_class: bool = False) -> Target:
     """
     if not callable(fn):
         raise TypeError(f"the handler for {topic_filter!r} cannot be called: {fn!r}")
-    if is_coroutine_function(fn):
-        raise TypeError(
-            f"the handler for {topic_filter!r}, {name_of(fn)}, is an `async def`, which this version of miqro "
-            "cannot run yet: make it an ordinary method"
-        )
     count = 2 if topic_filter.endswith("#") else 1
     is_method = of_class and not isinstance(fn, staticmethod)
     with_service = (takes(fn, count + 1) or None) if is_method else takes_service(fn, count)
@@ -98,7 +151,9 @@ class Routes:
     router in the engine follows them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lane: Callable[[Target, str], Target]) -> None:
+        #: Gives the target for an `async def`: something that has it run as a task.
+        self._lane = lane
         self.router = Router()
         self.targets: dict[int, Target] = {}
         #: Counts the changes: what was routed before one has to be routed again.
@@ -147,5 +202,5 @@ class Routes:
                 problem(str(error))
                 self._ids.append(-1)
                 continue
-            self.targets[handler_id] = how
+            self.targets[handler_id] = self._lane(how, topic_filter) if is_coroutine_function(fn) else how
             self._ids.append(handler_id)

@@ -10,7 +10,7 @@ from time import monotonic
 from . import _connection, _state, mqtt
 from ._decorators import collect
 from ._dispatch import Dispatcher
-from ._handlers import target
+from ._handlers import is_coroutine_function, target, with_concurrency
 from ._loop import Loop
 from ._native import Router, Wake
 from ._publisher import Publisher
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from . import ha_sensors
     from ._handlers import Handler
+    from ._messages import Messages, Received
 
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
@@ -164,24 +165,90 @@ class Service(Publisher):
         with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
             try:
+                self._miqro_look_for_coroutines()
                 self.mqtt_client.loop_start()
                 for loop in self.LOOPS or ():
                     loop._begin()
                 while not self.stop:
-                    if getattr(self._loop_step, "__func__", None) is Service._loop_step:
+                    if dispatcher.tasks is not None:
+                        from ._running import run
+
+                        run(self, signals)
+                    elif getattr(self._loop_step, "__func__", None) is Service._loop_step:
                         self._miqro_step(None)
                     else:
                         self._loop_step()
                         self._drain_incoming()
             finally:
                 signals.leaving()
-                dispatcher.leaving = True
+                dispatcher.leave()
                 try:
                     if self.STATE_AUTOSAVE is not None:
                         _state.save_at_the_end(self)
                     _connection.farewell(self)
                 finally:
                     dispatcher.left()
+
+    async def run_async(self) -> None:
+        """As `run`, in an event loop of the application's: any number of services may run in one.
+
+        Ends when `stop` is set. Signals are the application's affair. Cancelling it is a clean stop too: handlers
+        and loops that go on have the time to end, and are cancelled then; `0` is published on the will topic,
+        what is queued is sent, within two seconds in all.
+
+        Raises:
+            asyncio.CancelledError: It was cancelled, and has stopped.
+            RuntimeError: The service is running already.
+            InternalError: The engine has failed.
+        """
+        from ._running import run_async
+
+        await run_async(self)
+
+    def messages(self, topic: str, *, global_: bool = False, max_messages: int = 1000) -> Messages:
+        """Subscribes for as long as an `async with` lasts, which gives the messages to an `async for`.
+
+            async with self.messages("sensor/#") as messages:
+                async for message in messages:
+                    print(message.topic, message.payload)
+
+        Handlers of the same messages are called as well. The iteration ends when the service does.
+
+        Args:
+            topic: The end of a topic filter; with `global_` all of it.
+            global_: Whether `topic` is a whole filter.
+            max_messages: How many are kept for the `async for`; when there are more, the oldest are dropped, which
+                is logged, and counted in `dropped`.
+
+        Raises:
+            ValueError: The filter is not valid, or `max_messages` is less than 1.
+        """
+        from ._messages import Messages
+
+        return Messages(self, topic if global_ else self.data_topic_prefix + topic, max_messages)
+
+    async def wait_for(self, topic: str, timeout: float | None = None, *, global_: bool = False) -> Received:
+        """Waits for the next message of a filter.
+
+        Args:
+            topic: As for `messages`.
+            timeout: Seconds to wait at most; `None`: for ever.
+            global_: As for `messages`.
+
+        Raises:
+            TimeoutError: No message has come.
+            StoppedError: The service has stopped.
+            ValueError: The filter is not valid.
+        """
+        from ._messages import next_of
+
+        return await next_of(self.messages(topic, global_=global_), timeout)
+
+    def _miqro_look_for_coroutines(self) -> None:
+        """Has what is `async def` run as tasks from the beginning on."""
+        handlers = [fn for _, fn in (*self.mqtt_global_handlers, *self.mqtt_handlers)]
+        if any(map(is_coroutine_function, [*handlers, *(loop.fn for loop in self.LOOPS or ())])):
+            self._miqro_dispatcher.need_tasks()
 
     def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
@@ -207,6 +274,8 @@ class Service(Publisher):
                 more = self._miqro_work()
             finally:
                 self._miqro_dispatcher.end_turn()
+            if outermost and self._miqro_by_hand():
+                return
             if not more and not self.stop:
                 self._miqro_wait(self._miqro_due_in(), limit)
         finally:
@@ -217,22 +286,35 @@ class Service(Publisher):
         """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
         took = self._miqro_run_loops()
         due_in = self._miqro_due_in()
+        if due_in is None:
+            return self._miqro_dispatch(None)
+        # Where loops are always due, messages get as much time as they took.
+        patience = due_in if due_in > 0 else took
+        return self._miqro_dispatch(monotonic() + max(patience, MESSAGE_SECONDS))
+
+    def _miqro_dispatch(self, until: float | None, at_most: int | None = None) -> bool:
+        """Handles messages; whether more wait. See `Dispatcher.drain`."""
         if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
             self._drain_incoming()
             return False
-        if due_in is None:
-            return self._miqro_dispatcher.drain()
-        # Where loops are always due, messages get as much time as they took.
-        patience = due_in if due_in > 0 else took
-        return self._miqro_dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
+        return self._miqro_dispatcher.drain(until, at_most)
+
+    def _miqro_by_hand(self) -> bool:
+        """Runs what is `async def` in a step by hand; whether some goes on, for which it has waited long enough."""
+        tasks = self._miqro_dispatcher.tasks
+        return tasks is not None and tasks.by_hand(self.MAX_LOOP_INTERVAL)
+
+    def _miqro_poll_seconds(self) -> float | None:
+        # A class that spells out `stop = False` has hidden the property that would wake it.
+        return None if type(self).stop is Service.stop else self.MAX_LOOP_INTERVAL
 
     def _miqro_wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
             # What it waits for is its own affair: nothing here can wake it.
             limit = self.MAX_LOOP_INTERVAL if limit is None else limit
-        elif type(self).stop is not Service.stop:
-            # A class that spells out `stop = False` has hidden the property that would wake it.
-            limit = self.MAX_LOOP_INTERVAL
+        else:
+            polling = self._miqro_poll_seconds()
+            limit = limit if polling is None else polling
         if limit is not None:
             timeout = limit if timeout is None else min(timeout, limit)
         if timeout is None or timeout > 0:
@@ -254,6 +336,8 @@ class Service(Publisher):
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
         self._miqro_dispatcher.drain()
+        if self._miqro_dispatcher.thread is None:
+            self._miqro_by_hand()
 
     def healthy(self) -> bool:
         """Whether it is connected, its network thread lives, and somebody handles what comes in."""
@@ -304,10 +388,13 @@ class Service(Publisher):
                 break
             try:
                 loop.run_if_needed(self)
-            except Exception as error:  # whatever it is, the others go on (C16)
-                self.log.error("%s failed: %s", loop, error, exc_info=error)
-                self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
+                self._miqro_loop_failed(loop, error)
         return monotonic() - began
+
+    def _miqro_loop_failed(self, loop: Loop, error: BaseException) -> None:
+        self.log.error("%s failed: %s", loop, error, exc_info=error)
+        self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
 
     def _update_online_status(self, _: object = None) -> None:
         # While there is no connection nothing is published: the connect will say it. An `_on_connect` without
@@ -389,17 +476,19 @@ class Service(Publisher):
 
     # ---- messages in ---------------------------------------------------------------------------------
 
-    def add_handler(self, topic: str, handler: Handler) -> None:
+    def add_handler(self, topic: str, handler: Handler, *, concurrency: int = 1) -> None:
         """Calls `handler` for each message on `<data_topic_prefix><topic>`; see `miqro.handle`.
 
         Raises:
             TypeError: It cannot be called with what handlers are called with.
             ValueError: The filter is not valid.
         """
+        topic = with_concurrency(topic, handler, concurrency)
         self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
-    def add_global_handler(self, topic: str, handler: Handler) -> None:
+    def add_global_handler(self, topic: str, handler: Handler, *, concurrency: int = 1) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
+        topic = with_concurrency(topic, handler, concurrency)
         self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
     def _miqro_add(
