@@ -135,7 +135,16 @@ class Pump:
 
 
 def run(service: Service, signals: Signals) -> None:
-    """Runs the service on an event loop of its own; the farewell is left to the caller."""
+    """Runs the service on an event loop of its own; the farewell is left to the caller.
+
+    Raises:
+        RuntimeError: This thread runs an event loop already.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError(
+            f"{service} has `async def`s, and this thread runs an event loop already: write "
+            "`await service.run_async()` instead of `service.run()`"
+        )
     loop = asyncio.new_event_loop()
     pump = Pump(service, loop)
 

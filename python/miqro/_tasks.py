@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from time import monotonic
 from weakref import finalize
@@ -162,6 +163,7 @@ class Tasks:
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """`loop` runs the service from now on."""
+        self.ending = True
         if self._own is not None and loop is not self._own:
             self._release()
         self.loop = loop
@@ -230,8 +232,11 @@ class Tasks:
         return bool(self._live)
 
     def _release(self) -> None:
+        """Ends what steps by hand have left, on a thread: this one runs an event loop already."""
         self._own = None
-        self._closer()
+        closing = threading.Thread(target=self._closer, name="miqro-tasks")
+        closing.start()
+        closing.join()
 
 
 class Lane:
