@@ -92,6 +92,19 @@ class Event:
         def topics(self, /) -> list[str] | None: ...
 
     @final
+    class Overrun(Event):
+        """
+        Messages of QoS 0 from the broker were dropped: the inbox is full, and the service waits for an
+        acknowledgement that is behind them.
+        """
+
+        __match_args__: Final = ("count",)
+
+        def __new__(cls, /, count: int) -> Event.Overrun: ...
+        @property
+        def count(self, /) -> int: ...
+
+    @final
     class Published(Event):
         """
         A message was acknowledged.

@@ -52,6 +52,9 @@ pub enum Event {
     Published { mid: u16 },
     /// Messages were dropped while the broker was away; `topics` is None when there were too many.
     Dropped { count: u64, topics: Option<Vec<String>> },
+    /// Messages of QoS 0 from the broker were dropped: the inbox is full, and the service waits for an
+    /// acknowledgement that is behind them.
+    Overrun { count: u64 },
     /// The engine has failed.
     Terminated { reason: String },
 }
@@ -81,6 +84,7 @@ fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
         CoreEvent::Unsubscribed { mid } => Event::Unsubscribed { mid },
         CoreEvent::Published { mid } => Event::Published { mid },
         CoreEvent::Dropped { count, topics } => Event::Dropped { count, topics },
+        CoreEvent::Overrun { count } => Event::Overrun { count },
         CoreEvent::Terminated { reason } => Event::Terminated { reason },
     })
 }
@@ -184,6 +188,7 @@ impl PublishInfo {
             timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let _waiting = session.waiting_for_broker();
+        let _awaited = session.awaiting_answer();
         loop {
             let left = deadline.map_or(SIGNAL_CHECK, |deadline| {
                 deadline.saturating_duration_since(Instant::now()).min(SIGNAL_CHECK)
@@ -206,7 +211,7 @@ impl PublishInfo {
     /// Puts `token` into `settled` when it is settled; at once if it is. Ends with `unwatch`.
     fn watch(&self, settled: &Settled, token: u64) {
         if let Some((completion, session)) = &self.pending {
-            session.task_waits();
+            session.await_answer();
             completion.watch(&settled.inner, token);
         }
     }
@@ -215,7 +220,7 @@ impl PublishInfo {
     fn unwatch(&self, settled: &Settled, token: u64) {
         if let Some((completion, session)) = &self.pending {
             completion.unwatch(&settled.inner, token);
-            session.task_waits_no_more();
+            session.await_answer_no_more();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The network thread: connects, moves bytes, reconnects for ever. It never touches Python.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -237,10 +238,41 @@ impl Sink for Out {
     }
 }
 
+/// Messages of QoS 1 and 2 that were read for the sake of what is behind them, and have to wait for room. Nobody
+/// has acknowledged them, and if the connection ends, the broker has them still.
+#[derive(Default)]
+struct Held {
+    messages: VecDeque<(Message, PacketId)>,
+    bytes: usize,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// A broker has no more of them under way than there are packet identifiers; their size it may choose.
+    fn has_room(&self, max_bytes: usize) -> bool {
+        self.bytes < max_bytes
+    }
+
+    fn push(&mut self, message: Message, id: PacketId) {
+        self.bytes += message.size();
+        self.messages.push_back((message, id));
+    }
+
+    fn pop(&mut self) -> Option<Packet> {
+        let (message, id) = self.messages.pop_front()?;
+        self.bytes -= message.size();
+        Some(Packet::Publish(message, Some(id)))
+    }
+}
+
 struct Connection<S> {
     shared: Arc<Shared>,
     stream: S,
     input: BytesMut,
+    held: Held,
     out: Out,
     alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
@@ -282,6 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             shared,
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
+            held: Held::default(),
             out: Out { buffer: BytesMut::with_capacity(4096), taken: 0 },
             alarm: Alarm::new()?,
             leave_at: None,
@@ -341,25 +374,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Decodes and handles what has been read, as long as the inbox has room; whether it still has.
+    /// Decodes and handles what has been read, as long as the inbox has room, or somebody waits for an answer;
+    /// whether to read on.
     fn digest(&mut self, driver: &mut Driver) -> Result<bool, End> {
-        if self.input.is_empty() {
-            return Ok(self.shared.inbox_has_room(0, 0) && !self.shared.protocol().is_congested());
+        if self.input.is_empty() && self.held.is_empty() {
+            let wanted = self.shared.inbox_has_room(0, 0) || self.shared.answer_is_awaited();
+            return Ok(wanted && !self.shared.protocol().is_congested());
         }
         let limit = driver.options.max_queued_bytes.min(codec::MAX_REMAINING_LENGTH);
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut overrun) = (0, 0, 0);
         let mut end = None;
         let mut reading = true;
         {
             let mut protocol = self.shared.protocol();
             let now = self.shared.now();
             loop {
-                if !self.shared.inbox_has_room(messages, bytes) || protocol.is_congested() {
+                let room = self.shared.inbox_has_room(messages, bytes);
+                let past_it = !room && self.shared.answer_is_awaited() && self.held.has_room(limit);
+                if !(room || past_it) || protocol.is_congested() {
                     reading = false;
                     break;
                 }
-                match codec::decode(&mut self.input, limit) {
+                let held = if room { self.held.pop() } else { None };
+                match held.map_or_else(|| codec::decode(&mut self.input, limit), |packet| Ok(Some(packet))) {
                     Ok(None) => break,
+                    Ok(Some(Packet::Publish(_, None))) if past_it => overrun += 1,
+                    Ok(Some(Packet::Publish(message, Some(id)))) if past_it => self.held.push(message, id),
                     Ok(Some(packet)) => {
                         if let Packet::Publish(message, _) = &packet {
                             messages += 1;
@@ -380,6 +420,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         driver.note_connected(&mut self.events);
         // Handed over before the acknowledgements are written: `poll` comes after this.
         self.shared.hand_over(&mut self.events);
+        if overrun > 0 {
+            self.shared.inbox().push_overrun(overrun);
+            self.shared.wake.notify();
+        }
         self.shared.announce();
         end.map_or(Ok(reading), Err)
     }

@@ -61,8 +61,8 @@ struct Shared {
     waiting_for_progress: AtomicUsize,
     /// Threads of the service that wait for the broker.
     waiters: AtomicUsize,
-    /// Tasks of the service that do: they hold nobody up, so nothing is hurried for them.
-    tasks_waiting: AtomicUsize,
+    /// Threads and tasks of the service that wait for an acknowledgement.
+    answers_awaited: AtomicUsize,
     stop: AtomicBool,
     running: AtomicBool,
     /// The last attempt to connect has not failed (yet): a farewell is worth waiting for.
@@ -86,6 +86,11 @@ impl Shared {
     /// Whether a thread of the service waits for the broker's answer.
     fn somebody_waits(&self) -> bool {
         self.waiters.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether the service waits for an acknowledgement, which may be behind any number of messages.
+    fn answer_is_awaited(&self) -> bool {
+        self.answers_awaited.load(Ordering::SeqCst) > 0
     }
 
     fn should_stop(&self) -> bool {
@@ -143,8 +148,7 @@ impl Shared {
     /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
     /// the network thread is woken when it does.
     fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
-        let somebody_waits = self.somebody_waits() || self.tasks_waiting.load(Ordering::SeqCst) > 0;
-        let slack = if somebody_waits { SLACK } else { 1 };
+        let slack = if self.somebody_waits() || self.answer_is_awaited() { SLACK } else { 1 };
         let mut inbox = self.inbox();
         let full = inbox.is_full(messages, bytes, slack);
         inbox.reader_waits = full;
@@ -178,7 +182,7 @@ impl Session {
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
-            tasks_waiting: AtomicUsize::new(0),
+            answers_awaited: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             running: AtomicBool::new(false),
             hopeful: AtomicBool::new(false),
@@ -311,17 +315,24 @@ impl Session {
         WaitingForBroker(&self.shared)
     }
 
-    /// A task of the service waits for the broker's answer, until [`Self::task_waits_no_more`]: as for a thread,
-    /// the network thread goes on reading for it though the inbox is full, up to twice its size.
-    pub fn task_waits(&self) {
-        if self.shared.tasks_waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+    /// Somebody waits for an acknowledgement, until [`Self::await_answer_no_more`]: the network thread reads on for it
+    /// though the inbox is full. Messages of QoS 0 that then find no room in twice its size are dropped; those of
+    /// QoS 1 and 2 wait unacknowledged, so that the broker sends only so many.
+    pub fn await_answer(&self) {
+        if self.shared.answers_awaited.fetch_add(1, Ordering::SeqCst) == 0 {
             self.shared.driver_wake.notify_one();
         }
     }
 
-    /// See [`Self::task_waits`].
-    pub fn task_waits_no_more(&self) {
-        self.shared.tasks_waiting.fetch_sub(1, Ordering::SeqCst);
+    /// [`Self::await_answer`] while the guard lives.
+    pub fn awaiting_answer(&self) -> AwaitingAnswer<'_> {
+        self.await_answer();
+        AwaitingAnswer(self)
+    }
+
+    /// See [`Self::await_answer`].
+    pub fn await_answer_no_more(&self) {
+        self.shared.answers_awaited.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Subscribes now and on every connect; see [`Protocol::subscribe`].
@@ -438,5 +449,14 @@ pub struct WaitingForBroker<'a>(&'a Shared);
 impl Drop for WaitingForBroker<'_> {
     fn drop(&mut self) {
         self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// See [`Session::awaiting_answer`].
+pub struct AwaitingAnswer<'a>(&'a Session);
+
+impl Drop for AwaitingAnswer<'_> {
+    fn drop(&mut self) {
+        self.0.await_answer_no_more();
     }
 }
