@@ -438,8 +438,8 @@ class Client:
         news = time.monotonic() - self._overrun_at > OVERRUN_SECONDS
         self._overrun_at = time.monotonic()
         text = (
-            f"{event.count} incoming QoS 0 messages were dropped: more comes in than the service handles while it waits "
-            "for the broker to acknowledge what it publishes"
+            f"{event.count} incoming QoS 0 messages were dropped: more comes in than the service handles while it "
+            "waits for the broker to acknowledge what it publishes"
         )
         if news:
             self._problem(text)
