@@ -64,6 +64,8 @@ class Dispatcher:
         self.idle = False
         self._looked_at = monotonic()
         self._stall_reported = False
+        #: Whether each message is logged. Asked once per batch.
+        self._debug = False
 
     # ---- what comes in from other clients' threads ---------------------------------------------------
 
@@ -217,6 +219,7 @@ class Dispatcher:
         service = self._service
         self.looked()
         self._attend_to_birth()
+        self._debug = service.log.isEnabledFor(10)
         batch, queued, routes = self._batch, self._queued, self.routes
         left = at_most or (self.waiting() + BATCH if until is None else -1)
         while True:
@@ -239,9 +242,9 @@ class Dispatcher:
                     self.dispatch(*item)
             else:
                 return False
-            self.looked()
+            now = self.looked()
             left -= 1
-            if left == 0 or service.stop or (until is not None and monotonic() >= until):
+            if left == 0 or service.stop or (until is not None and now >= until):
                 return True
 
     def _session(self) -> Any:
@@ -256,6 +259,7 @@ class Dispatcher:
         self.sync_routes()
         self._batch_version = self.routes.version
         service = self._service
+        self._debug = service.log.isEnabledFor(10)
         if _overridden(service, "_on_message") or service.mqtt_client.on_message != service._on_message:
             taken = session.take(BATCH)
         else:
@@ -281,11 +285,12 @@ class Dispatcher:
         service = self._service
         if not service.enabled and topic != service.data_topic_prefix + "enabled":
             return
-        if service.log.isEnabledFor(10):
+        if self._debug:
             service.log.debug("Received MQTT message on topic %s containing %s", topic, text)
+        # These, also when a handler has the routes made anew.
         targets = self.routes.targets
-        # All of them are looked up first: a handler may have the routes made anew.
-        for (fn, with_service), rest in [(targets[handler_id], rest) for handler_id, rest in routes]:
+        for handler_id, rest in routes:
+            fn, with_service = targets[handler_id]
             try:
                 if rest is None:
                     if with_service:
@@ -363,12 +368,14 @@ class Dispatcher:
             return 0.0
         return monotonic() - max(arrived, self._looked_at)
 
-    def looked(self) -> None:
-        """The service has looked after what came in: if that was overdue, it is said now."""
-        if monotonic() - self._looked_at > self._service.INCOMING_STALL_WARN_SECONDS:
+    def looked(self) -> float:
+        """The service has looked after what came in: if that was overdue, it is said now. Returns the time."""
+        now = monotonic()
+        if now - self._looked_at > self._service.INCOMING_STALL_WARN_SECONDS:
             self.stalled()
         self._stall_reported = False
-        self._looked_at = monotonic()
+        self._looked_at = now
+        return now
 
 
 def _overridden(service: Service, name: str) -> bool:

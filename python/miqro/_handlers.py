@@ -178,13 +178,15 @@ class Routes:
         if wanted == self._known:
             return
         self.version += 1
+        # A new one: whoever is about to call handlers goes on with those that there were.
+        targets = dict(self.targets)
         common = 0
         while common < min(len(wanted), len(self._known)) and wanted[common] == self._known[common]:
             common += 1
         for handler_id in self._ids[common:]:
             if handler_id >= 0:
                 self.router.remove(handler_id)
-                del self.targets[handler_id]
+                del targets[handler_id]
         del self._ids[common:]
         self._known = wanted
         methods = set(map(id, of_class))
@@ -202,5 +204,6 @@ class Routes:
                 problem(str(error))
                 self._ids.append(-1)
                 continue
-            self.targets[handler_id] = self._lane(how, topic_filter) if is_coroutine_function(fn) else how
+            targets[handler_id] = self._lane(how, topic_filter) if is_coroutine_function(fn) else how
             self._ids.append(handler_id)
+        self.targets = targets

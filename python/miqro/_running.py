@@ -37,8 +37,6 @@ class Pump:
         self._timer: asyncio.Handle | None = None
         #: Whether the next turn is on its way.
         self._soon = False
-        #: Whether it waits for room.
-        self._full = False
 
     async def run(self) -> None:
         """Runs the service until `stop` is set.
@@ -50,7 +48,7 @@ class Pump:
         service.mqtt_client.loop_start()
         for loop in service.LOOPS or ():
             loop._begin()
-        tasks.on_room, tasks.on_end = self._on_room, self.end
+        tasks.on_end = self.end
         tasks.adopt(self._loop)
         listener = Listener(self._loop, service._miqro_wake, self._on_wake)
         try:
@@ -77,8 +75,8 @@ class Pump:
         self._turn()
 
     def _on_room(self) -> None:
-        if self._full and not self._tasks.is_full():
-            self._full = False
+        if not self._tasks.is_full():
+            self._tasks.on_room = None
             self._turn_soon()
 
     def _turn_soon(self) -> None:
@@ -116,7 +114,7 @@ class Pump:
         elif more:
             self._turn_soon()
         else:
-            dispatcher.idle = not self._full
+            dispatcher.idle = self._tasks.on_room is None
             limit = service._miqro_poll_seconds()
             if limit is not None:
                 due_in = limit if due_in is None else min(due_in, limit)
@@ -127,9 +125,11 @@ class Pump:
         """Calls the loops that are due and dispatches some messages; whether more wait."""
         service = self._service
         service._miqro_run_loops()
-        self._full = self._tasks.is_full()
-        if self._full or service.stop:
+        if self._tasks.is_full():
             # The engine keeps what comes now, and when it has enough, the broker does.
+            self._tasks.on_room = self._on_room
+            return False
+        if service.stop:
             return False
         return service._miqro_dispatch(monotonic() + SLICE_SECONDS, BATCH)
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from time import monotonic
+from types import CoroutineType
 from weakref import finalize
 
 from ._errors import StoppedError
@@ -41,7 +42,7 @@ class Tasks:
         self.dispatcher = dispatcher
         #: Where tasks run, while something does.
         self.loop: asyncio.AbstractEventLoop | None = None
-        #: Told when there is room for messages again.
+        #: Told of every message that has been handled, while somebody waits for room for others.
         self.on_room: Callable[[], None] | None = None
         #: Told of what ends the service: `SystemExit`, `KeyboardInterrupt`.
         self.on_end: Callable[[BaseException], None] | None = None
@@ -122,13 +123,6 @@ class Tasks:
             ended()
 
         task.add_done_callback(done)
-
-    def handled(self, text: str) -> None:
-        """A message has been handled."""
-        self.messages -= 1
-        self.characters -= len(text)
-        if self.on_room is not None:
-            self.on_room()
 
     def is_full(self) -> bool:
         """Whether so many messages are being handled that the broker has to keep the next ones."""
@@ -292,7 +286,7 @@ class Lane:
             try:
                 result = fn(service, *arguments) if with_service else fn(*arguments)
                 # A wrapper may have nothing to wait for.
-                if hasattr(result, "__await__"):
+                if type(result) is CoroutineType or hasattr(result, "__await__"):
                     await result
             except asyncio.CancelledError as error:
                 tasks.cancelled(f"the handler {name_of(fn)} was cancelled at a message on {topic!r}", error)
@@ -304,7 +298,10 @@ class Lane:
                 if not (tasks.ending and isinstance(error, StoppedError)):
                     tasks.failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
             finally:
-                tasks.handled(arguments[0])
+                tasks.messages -= 1
+                tasks.characters -= len(arguments[0])
+                if tasks.on_room is not None:
+                    tasks.on_room()
             if monotonic() > others_at:
                 await tasks.let_others()
                 others_at = monotonic() + SLICE_SECONDS
