@@ -26,7 +26,7 @@ WORKERS ?= 4
 # What `make test` does, in this order: what fails quickly comes first.
 CHECKS := fmt-check lint test-rust build stubs-check types test-py
 
-.PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs \
+.PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs proof-upgrade \
 	stubs-check wheel lock clean toolchain toolchain-lint broker
 
 help: ## List the targets
@@ -86,6 +86,9 @@ test-compat: build broker compat-venv ## Run services of 1.3.0 on both, and prin
 	$(BIN)/python -m pytest tests/compat $(PYTEST_ARGS)
 	@cat .cache/compat/report.md
 
+proof-upgrade: wheel broker compat-venv ## Install the wheel over miqro 1.3.0, and run the documented examples before and after
+	@scripts/proof_upgrade.sh "$$(ls -t dist/miqro-*.whl | head -1)"
+
 types: build ## Run mypy --strict, and compare the stub of the extension with the extension
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest miqro._native
@@ -116,6 +119,11 @@ soak: toolchain ## Give a million random texts to everything that reads YAML (SO
 	cargo test --locked --test core --no-run
 	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
 		cargo test --locked --test core fuzz:: -- --nocapture
+
+.PHONY: faults
+
+faults: build broker ## Cut links and kill brokers under load, and count what is lost (FAULTS_ARGS="--qos 2 --fault kill")
+	@cd tests && $(BIN)/python -m faults.matrix $(FAULTS_ARGS)
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so

@@ -304,9 +304,9 @@ def idle(folder: Path, port: int, seconds: float) -> None:
         )
         before, memory, cpu, switches, threads, end = map(float, done.stdout.split())
         print(
-            f"{number} idle services for {seconds:.0f} s: {memory / 1024:.1f} MiB, {(memory - before) / number:.0f} KiB "
-            f"for each; {cpu:.1f} ms of CPU, {switches:.0f} context switches, {threads:.0f} threads; they end in "
-            f"{end:.2f} s"
+            f"{number} idle services for {seconds:.0f} s: {memory / 1024:.1f} MiB, "
+            f"{(memory - before) / number:.0f} KiB for each; {cpu:.1f} ms of CPU, {switches:.0f} context switches, "
+            f"{threads:.0f} threads; they end in {end:.2f} s"
         )
 
 

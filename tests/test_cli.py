@@ -139,6 +139,16 @@ def test_the_unit_waits_for_the_network_and_never_gives_up(place: Place) -> None
     assert tail == {"WantedBy": "multi-user.target"}
 
 
+@pytest.mark.parametrize("whose", [[], ["--user"]])
+def test_the_unit_has_systemd_be_told_how_the_service_is(place: Place, whose: list[str]) -> None:
+    """C61: READY, and a watchdog with more patience than a slow handler needs; none of it from other processes."""
+    service = dict(place.dry_run(*whose)["Service"])
+    assert service["Type"] == "notify"
+    assert service["NotifyAccess"] == "main"
+    assert int(service["WatchdogSec"]) >= 120
+    assert int(service["TimeoutStartSec"]) >= 120
+
+
 def test_the_path_of_modules_is_carried_over(place: Place) -> None:
     """C61: started as it was started by hand."""
     service = place.dry_run(PYTHONPATH="/a b:/c%d")["Service"]

@@ -54,6 +54,7 @@ DEFAULTS = {
     "bind_address": None,
     "bind_port": 0,
     "protocol": "3.1.1",
+    "session_expiry": None,
     "transport": "tcp",
     "path": None,
     "client_id": None,

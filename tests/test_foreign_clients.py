@@ -334,6 +334,37 @@ def test_a_client_alone_calls_back_with_paho_s_signatures(
     assert client.disconnect() == miqro.mqtt.MQTT_ERR_NO_CONN
 
 
+def test_settings_count_from_the_next_connection_on() -> None:
+    """C46: also those that are made after the first publish, and while the client is connected."""
+    bodies: list[bytes] = []
+    published = threading.Event()
+
+    def script(peer: Peer) -> None:
+        bodies.append(peer.accept().body)
+        peer.serve()
+
+    def first(peer: Peer) -> None:
+        bodies.append(peer.accept().body)
+        peer.answer(peer.expect(packets.PUBLISH))
+        assert published.wait(SOON)
+        client.will_set("will", "the second")
+        client.username_pw_set("somebody", "pass")
+
+    with FakeBroker(first, script) as fake:
+        client = miqro.mqtt.Client("late")
+        client.publish("a", "x", qos=1)  # from here on there is a session
+        client.connect_async("127.0.0.1", fake.port)
+        client.will_set("will", "the first")
+        client.reconnect_delay_set(0.01, 0.01)
+        client.on_publish = lambda *_: published.set()
+        client.loop_start()
+        wait_until(lambda: len(bodies) == 2, SOON, "it has connected again")
+        client.will_clear()
+        client.loop_stop()
+    assert bodies[0].endswith(b"the first")
+    assert bodies[1].endswith(b"the second" + b"\0\x08somebody" + b"\0\x04pass")
+
+
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [("ä", "ä".encode()), (b"\x00", b"\x00"), (bytearray(b"x"), b"x"), (None, b""), (5, b"5"), (1.5, b"1.5")],

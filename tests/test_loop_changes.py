@@ -264,7 +264,22 @@ class Slots(S):
 
     def do_append(self) -> None:
         assert self.LOOPS is not None
-        self.LOOPS.append(Loop(lambda: self.seen.append("appended"), AGES))
+        self.LOOPS.append(self.another())
+
+    def do_insert(self) -> None:
+        assert self.LOOPS is not None
+        self.LOOPS.insert(0, self.another())
+
+    def do_extend(self) -> None:
+        assert self.LOOPS is not None
+        self.LOOPS += [self.another()]
+
+    def do_put(self) -> None:
+        assert self.LOOPS is not None
+        self.LOOPS[1:1] = [self.another()]
+
+    def another(self) -> Loop:
+        return Loop(lambda: self.seen.append("another"), AGES)
 
     def do_start(self) -> None:
         self.idle.start()
@@ -285,6 +300,11 @@ CHANGES = [
     ("restart", "slow"),
     ("interval", "slow"),
     ("next_call", "idle"),
+    # Services have always added to `LOOPS` themselves.
+    ("append", "another"),
+    ("insert", "another"),
+    ("extend", "another"),
+    ("put", "another"),
 ]
 
 
@@ -302,9 +322,9 @@ def test_another_thread_changes_the_loops_of_a_service_that_sleeps(
         running.wait(lambda: expected in service.seen)
 
 
-@pytest.mark.parametrize(("what", "expected"), [*CHANGES, ("append", "appended")])
+@pytest.mark.parametrize(("what", "expected"), CHANGES)
 def test_a_handler_changes_the_loops(config: Path, what: str, expected: str) -> None:
-    """C53: also by appending to `LOOPS`, as services did."""
+    """C53."""
     service = make(Slots, config)
     with Running(service) as running:
         running.connected()
@@ -312,7 +332,7 @@ def test_a_handler_changes_the_loops(config: Path, what: str, expected: str) -> 
         running.wait(lambda: expected in service.seen)
 
 
-@pytest.mark.parametrize(("what", "expected"), [*CHANGES, ("append", "appended")])
+@pytest.mark.parametrize(("what", "expected"), CHANGES)
 def test_a_loop_changes_the_loops(config: Path, what: str, expected: str) -> None:
     """C53."""
     service = make(Slots, config)

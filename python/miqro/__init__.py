@@ -14,7 +14,17 @@ from __future__ import annotations
 
 from . import _native
 from ._decorators import accept_json, handle, handle_global, loop
-from ._errors import ConfigError, InternalError, MiqroError, PublishError, StateError, StoppedError
+from ._errors import (
+    ConfigError,
+    ForkError,
+    InternalError,
+    MiqroError,
+    PublishError,
+    RequestError,
+    RequestTimeoutError,
+    StateError,
+    StoppedError,
+)
 from ._loop import Loop
 from ._service import Service
 from ._state import State
@@ -28,10 +38,13 @@ __version__ = _native.__version__
 
 __all__ = [
     "ConfigError",
+    "ForkError",
     "InternalError",
     "Loop",
     "MiqroError",
     "PublishError",
+    "RequestError",
+    "RequestTimeoutError",
     "Service",
     "State",
     "StateError",

@@ -9,6 +9,7 @@ from ._native import check_auth, check_broker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from ._dispatch import Dispatcher
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _PAHO_BROKER = ("host", "port", "keepalive", "bind_address", "bind_port")
 
 
-def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatcher, wake: Wake) -> Any:
+def make_client(
+    service: Service, cls: Callable[..., Any], dispatcher: Dispatcher, wake: Wake, data_root: Path
+) -> Any:
     """Makes the client of a service and sets it up, as 1.x did: with the methods that doubles have.
 
     Raises:
@@ -29,6 +32,9 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
     broker = check_broker(section, service.config.get("tls") is not None)
     clean = service.CLEAN_SESSION if broker["clean_session"] is None else broker["clean_session"]
     client_id = broker["client_id"] or service.SERVICE_NAME
+    if broker["session_expiry"] and broker["clean_session"] is None:
+        # Who says how long the broker keeps the session wants it kept.
+        clean = False
     client = cls(client_id) if clean else cls(client_id, clean_session=False)
     ours = isinstance(client, mqtt.Client)
     if ours:
@@ -39,6 +45,8 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
             **{
                 key: broker[key]
                 for key in (
+                    "protocol",
+                    "session_expiry",
                     "max_queued_messages",
                     "max_queued_bytes",
                     "reconnect_delay_min",
@@ -46,9 +54,15 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
                 )
             }
         )
+        if broker["durable"]:
+            client._configure(durable=f"{data_root}/{service.SERVICE_NAME}.outbox")
         client.on_connect = service._on_connect
         client.on_disconnect = service._on_disconnect
     else:
+        if broker["durable"]:
+            service.log.warning(
+                "`durable` in the section `broker` needs miqro's own MQTT client: it has no effect"
+            )
         # Its callbacks come on its own thread, and are handed to the service's.
         client.on_connect = lambda *args: dispatcher.call(service._on_connect, *args)
         client.on_disconnect = lambda *args: dispatcher.call(service._on_disconnect, *args)
@@ -75,7 +89,7 @@ def make_client(service: Service, cls: Callable[..., Any], dispatcher: Dispatche
 def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
     from ._errors import ConfigError
 
-    for key, only in (("protocol", "3.1.1"), ("transport", "tcp"), ("durable", False)):
+    for key, only in (("transport", "tcp"),):
         if broker[key] != only:
             raise ConfigError(
                 f"`{key}: {broker[key]}` in the section `broker` is not in this version of miqro yet, which knows "
@@ -100,9 +114,16 @@ class greeting:  # noqa: N801 - used like a function
 
 def subscribe(service: Service, client: Any, filters: list[str]) -> None:
     """Subscribes to all `filters`: in one request where the client is the engine's."""
+    options = service._miqro_dispatcher.subscribe_options()
+    problem = no_properties(client) if options else None
+    if problem is not None:
+        service.log.warning(
+            "what handlers say of their subscriptions (%s) is ignored: %s", ", ".join(options), problem
+        )
     if isinstance(client, mqtt.Client):
         if filters:
-            client.subscribe([(topic_filter, service.SUBSCRIBE_QOS) for topic_filter in filters])
+            qos = service.SUBSCRIBE_QOS
+            client.subscribe([(topic_filter, qos | options.get(topic_filter, 0)) for topic_filter in filters])
         return
     with_qos = takes(client.subscribe, 2)
     for topic_filter in filters:
@@ -110,6 +131,18 @@ def subscribe(service: Service, client: Any, filters: list[str]) -> None:
             client.subscribe(topic_filter, service.SUBSCRIBE_QOS)
         else:
             client.subscribe(topic_filter)
+
+
+def no_properties(client: Any) -> str | None:
+    """Why what MQTT 5 adds does not reach the broker; `None` where it does, or may yet."""
+    if not isinstance(client, mqtt.Client):
+        return None if getattr(client, "takes_properties", False) else "the MQTT client is not miqro's own"
+    session = client._engine()
+    if not session.takes_properties():
+        return "the session speaks MQTT 3.1.1: set `protocol: 5`, or `auto`, in the section `broker`"
+    if session.is_connected() and session.protocol() != mqtt.MQTTv5:
+        return "the broker speaks MQTT 3.1.1 only"
+    return None
 
 
 def connected(client: Any) -> bool:
@@ -131,6 +164,9 @@ def thread_alive(client: Any) -> bool:
 def farewell(service: Service) -> None:
     """Says that the service is gone, sends what is queued, disconnects; within the two seconds of C40."""
     client = service.mqtt_client
+    if isinstance(client, mqtt.Client) and client._session is not None and client._session.is_of_parent():
+        client.loop_stop()
+        return
     try:
         say_goodbye(service)
     except BaseException:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ._handlers import is_coroutine_function, with_concurrency
+from ._handlers import is_coroutine_function
+from ._properties import with_concurrency, with_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,25 +49,51 @@ def _mark(fn: Any, kind: str, what: object) -> Any:
     return Marked(fn, ((kind, what),))
 
 
-def handle(topic_ext: str, *, concurrency: int = 1) -> Callable[[F], F]:
+def handle(
+    topic_ext: str,
+    *,
+    no_local: bool = False,
+    retain_as_published: bool = False,
+    retain_handling: int = 0,
+    concurrency: int = 1,
+) -> Callable[[F], F]:
     """Calls the method with the payload of each message on `<data_topic_prefix><topic_ext>`.
 
     Where `topic_ext` ends in `#`, the method is called with the payload and the rest of the topic.
 
     Args:
         topic_ext: A topic filter relative to the service's prefix; `+` and `#` as in MQTT section 4.7.
+        no_local: Leave out what this service publishes itself. This and the next two are of MQTT 5.
+        retain_as_published: Whether the broker leaves the retain flag of messages as it was published.
+        retain_handling: Retained messages come on each connect (0), only if the subscription is new to the broker
+            (1), or not at all (2).
         concurrency: How many messages an `async def` may work on at once. With 1 they are handled in order.
+
+    A value that it returns, other than `None`, is published as the answer if the message asks for one: if it has a
+    response topic (MQTT 5, see `Service.request`).
 
     Raises:
         TypeError: `concurrency` is given for an ordinary method.
-        ValueError: `concurrency` is less than 1.
+        ValueError: There is no such `retain_handling`, or `concurrency` is less than 1.
     """
-    return lambda fn: _mark(fn, "own", with_concurrency(topic_ext, fn, concurrency))
+    topic = with_options(topic_ext, no_local, retain_as_published, retain_handling)
+    return lambda fn: _mark(fn, "own", with_concurrency(topic, fn, concurrency))
 
 
-def handle_global(topic: str, *, concurrency: int = 1) -> Callable[[F], F]:
-    """As `handle`, for a topic filter that is taken as it is, without the service's prefix."""
-    return lambda fn: _mark(fn, "global", with_concurrency(topic, fn, concurrency))
+def handle_global(
+    topic: str,
+    *,
+    no_local: bool = False,
+    retain_as_published: bool = False,
+    retain_handling: int = 0,
+    concurrency: int = 1,
+) -> Callable[[F], F]:
+    """As `handle`, for a topic filter that is taken as it is, without the service's prefix.
+
+    `$share/group/filter` shares the messages of the filter between all services that subscribe to it so.
+    """
+    topic_filter = with_options(topic, no_local, retain_as_published, retain_handling)
+    return lambda fn: _mark(fn, "global", with_concurrency(topic_filter, fn, concurrency))
 
 
 def loop(*args: float | timedelta, **kwargs: float) -> Callable[[F], F]:

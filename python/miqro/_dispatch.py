@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime
 from threading import get_ident
 from time import monotonic
 
 from . import _connection, mqtt
 from ._birth import Birth
+from ._clock import wall_now
 from ._handlers import Routes, name_of
-from ._native import Message, payload_text
+from ._native import Event, Message, payload_text
+from ._properties import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ._handlers import Target
     from ._messages import Streams
     from ._native import Wake
+    from ._request import Requests
     from ._service import Service
     from ._tasks import Tasks
 
@@ -54,8 +56,12 @@ class Dispatcher:
         self._batch_version = 0
         #: Taken from the engine, not dispatched yet: events, messages, and (topic, text, routes).
         self._batch: deque[Any] = deque()
-        #: From another client's thread: (when, topic, text), or (when, callback, arguments).
-        self._queued: deque[tuple[float, Any, Any]] = deque()
+        #: From another client's thread: (when, topic, text, message), or (when, callback, arguments).
+        self._queued: deque[tuple[Any, ...]] = deque()
+        #: The message that is handled, while one is that says more than its payload (MQTT 5).
+        self.message: Any = None
+        #: Made with the first request.
+        self.requests: Requests | None = None
         #: The thread that dispatches, while one does.
         self.thread: int | None = None
         #: Whether the service says goodbye: nothing is dispatched any more.
@@ -66,17 +72,19 @@ class Dispatcher:
         self._stall_reported = False
         #: Whether each message is logged. Asked once per batch.
         self._debug = False
+        #: Messages lost to a full queue since the last one that found room.
+        self._lost = 0
 
     # ---- what comes in from other clients' threads ---------------------------------------------------
 
-    def put(self, topic: str, payload: bytes) -> None:
-        """Queues a message.
+    def put(self, topic: str, payload: bytes, message: Any = None) -> None:
+        """Queues a message; `message` is it as a whole, if it says more than its payload.
 
         A full queue blocks another library's network thread, which keeps the broker from sending more.
         """
         service = self._service
         text = payload_text(payload)
-        service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+        service.last_message_received_at = wall_now()
         self.stalled()
         limit = service.MAX_INCOMING_QUEUE
         if len(self._queued) >= limit and self.thread not in (None, get_ident()):
@@ -87,10 +95,15 @@ class Dispatcher:
                 _pause()
         if len(self._queued) >= limit:
             problem = f"the queue of {limit} incoming messages is full: a message on {topic!r} is lost"
-            service.log.error("%s", problem)
+            # Each is counted; the first one is news.
+            service.log.log(10 if self._lost else 40, "%s", problem)
+            self._lost += 1
             service.note_failure(problem)
             return
-        self._queued.append((monotonic(), topic, text))
+        if self._lost:
+            service.log.warning("%d incoming messages were lost meanwhile: the queue was full", self._lost)
+            self._lost = 0
+        self._queued.append((monotonic(), topic, text, message))
         self._wake.notify()
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
@@ -131,6 +144,8 @@ class Dispatcher:
                 self._guard(item[1], item[2])
             else:
                 self._queued.append(item)
+        if self.requests is not None:
+            self.requests.fail("the service has stopped")
         self.leaving = False
         self.thread = None
 
@@ -156,7 +171,16 @@ class Dispatcher:
         filters: list[str] = list(dict.fromkeys(item for item, _ in self._service._all_handlers()))
         if self.streams is not None:
             filters += self.streams.filters(besides=filters)
+        if self.requests is not None:
+            filters.append(self.requests.topic)
         return filters + self._birth_filter()
+
+    def subscribe_options(self) -> dict[str, int]:
+        """What handlers say of how their filters are subscribed to (MQTT 5)."""
+        service = self._service
+        every = [(service.data_topic_prefix, item) for item, _ in service.mqtt_handlers]
+        every += [("", item) for item, _ in service.mqtt_global_handlers]
+        return {prefix + item: item.options for prefix, item in every if isinstance(item, Filter)}
 
     def _birth_filter(self) -> list[str]:
         topic = self.birth.listen()
@@ -225,20 +249,22 @@ class Dispatcher:
         while True:
             if queued:
                 self.sync_routes()
-                _when, topic, text = queued.popleft()
+                _when, topic, text, *message = queued.popleft()
                 if callable(topic):
                     self._guard(topic, text)
                 else:
-                    self.dispatch(topic, text, routes.router.route(topic))
+                    self.dispatch(topic, text, routes.router.route(topic), *message)
             elif batch or self._fetch():
                 item = batch.popleft()
                 if type(item) is not tuple:
                     self._guard(service.mqtt_client._handle, (item,))
+                    if self.requests is not None and isinstance(item, Event.Connected) and item.protocol < 5:
+                        self.requests.fail("the broker speaks MQTT 3.1.1 only")
                 else:
                     if self.handlers_changed:
                         self.sync_routes()
                     if self._batch_version != routes.version:
-                        item = (item[0], item[1], routes.router.route(item[0]))
+                        item = (item[0], item[1], routes.router.route(item[0]), *item[3:])
                     self.dispatch(*item)
             else:
                 return False
@@ -265,7 +291,7 @@ class Dispatcher:
         else:
             taken = session.take_routed(BATCH, self.routes.router)
         if any(type(item) in (tuple, Message) for item in taken):
-            service.last_message_received_at = datetime.now()  # noqa: DTZ005 - local time, as in 1.x
+            service.last_message_received_at = wall_now()
         self._batch.extend(taken)
         return bool(taken)
 
@@ -280,8 +306,21 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - whatever an override raises, the service goes on
             self._failed(f"{name_of(callback)} failed", error)
 
-    def dispatch(self, topic: str, text: str, routes: Routed) -> None:
-        """Calls the handlers of a message (C12, C16 to C18)."""
+    def dispatch(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
+        """Calls the handlers of a message (C12, C16 to C18); `message` is it as a whole, if it says more."""
+        if message is not None:
+            if self.requests is not None and topic == self.requests.topic:
+                self.requests.answered(message)
+                return
+            outer, self.message = self.message, message
+            try:
+                self._dispatch(topic, text, routes, message)
+            finally:
+                self.message = outer
+        else:
+            self._dispatch(topic, text, routes, None)
+
+    def _dispatch(self, topic: str, text: str, routes: Routed, message: Any) -> None:
         service = self._service
         if not service.enabled and topic != service.data_topic_prefix + "enabled":
             return
@@ -293,14 +332,11 @@ class Dispatcher:
             fn, with_service = targets[handler_id]
             try:
                 if rest is None:
-                    if with_service:
-                        fn(service, text)
-                    else:
-                        fn(text)
-                elif with_service:
-                    fn(service, text, rest)
+                    answer = fn(service, text) if with_service else fn(text)
                 else:
-                    fn(text, rest)
+                    answer = fn(service, text, rest) if with_service else fn(text, rest)
+                if answer is not None and message is not None:
+                    self.answer(message, answer)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
                 self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
         is_birth = topic == self.birth.topic
@@ -309,12 +345,27 @@ class Dispatcher:
         if not routes:
             self._unhandled(topic, text, expected=is_birth)
 
-    def _dispatch_further(self, topic: str, text: str, routes: Routed) -> None:
+    def _dispatch_further(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
         """As `dispatch`, which it replaces where there are tasks or somebody listens with `messages()`."""
         self.topic = topic
         taken = self.streams is not None and self._service.enabled and self.streams.put(topic, text)
         if routes or not taken:
-            Dispatcher.dispatch(self, topic, text, routes)
+            Dispatcher.dispatch(self, topic, text, routes, message)
+
+    def current_message(self) -> Any:
+        """The message that is being handled, if it says more than its payload."""
+        if self.message is None and self.tasks is not None:
+            return self.tasks.current_message()
+        return self.message
+
+    def answer(self, message: Any, answer: object) -> None:
+        """What a handler returns goes to where the message asks for its answer (MQTT 5 section 4.10)."""
+        properties = message.properties
+        if properties.response_topic is None:
+            return
+        data = properties.correlation_data
+        how = {} if data is None else {"correlation_data": data}
+        self._service.publish(properties.response_topic, answer, qos=message.qos, global_=True, **how)
 
     def _unhandled(self, topic: str, text: str, expected: bool) -> None:
         try:
@@ -322,7 +373,9 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(f"handle_message failed for a message on {topic!r}", error)
             return
-        if not handled and not expected:
+        if self.requests is not None and topic == self.requests.topic:
+            self.requests.answered(None)
+        elif not handled and not expected:
             self.nobody_handles(topic)
         elif handled is not True and hasattr(handled, "__await__"):
             self.need_tasks().finish_unhandled(handled, topic, text, expected)

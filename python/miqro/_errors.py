@@ -23,5 +23,17 @@ class StoppedError(MiqroError):
     """The service has stopped while something of it was awaited that will not come any more."""
 
 
+class ForkError(MiqroError, RuntimeError):
+    """A connection was used in a child of the process that made it."""
+
+
+class RequestError(MiqroError, RuntimeError):
+    """A request cannot be sent, or not be answered any more. The text says why."""
+
+
+class RequestTimeoutError(RequestError, TimeoutError):
+    """Nobody has answered a request in time."""
+
+
 class InternalError(MiqroError):
     """The engine has failed. That is a defect of miqro: please report it."""

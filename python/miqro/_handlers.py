@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from typing_extensions import Self
-
     Handler = Callable[..., Any]
     #: The callable, and whether it takes the service.
     Target = tuple[Handler, bool]
@@ -66,53 +64,6 @@ def is_coroutine_function(fn: Handler) -> bool:
     # What `functools.partial` calls, and what `functools.wraps` names.
     inner = function.func if type(function).__name__ == "partial" else attributes.get("__wrapped__")
     return inner is not None and is_coroutine_function(inner)
-
-
-class Filter(str):
-    """A topic filter whose handler may work on several messages at once.
-
-    It stays one when a prefix is put before it.
-    """
-
-    __slots__ = ("concurrency",)
-
-    concurrency: int
-
-    def __new__(cls, text: str, concurrency: int) -> Self:
-        """A filter as text.
-
-        Raises:
-            ValueError: `concurrency` is no number from 1 on.
-        """
-        if not isinstance(concurrency, int) or concurrency < 1:
-            raise ValueError(
-                f"concurrency is the number of messages handled at once, from 1 on, not {concurrency!r}"
-            )
-        made = super().__new__(cls, text)
-        made.concurrency = concurrency
-        return made
-
-    def __radd__(self, prefix: str) -> Filter:
-        """The filter with a prefix: as concurrent."""
-        return Filter(prefix + str(self), self.concurrency)
-
-
-def with_concurrency(topic: str, fn: Handler, concurrency: int) -> str:
-    """The filter of a handler that may work on `concurrency` messages at once.
-
-    Raises:
-        TypeError: The handler is an ordinary one, and these run one at a time.
-        ValueError: `concurrency` is no number from 1 on.
-    """
-    if concurrency == 1:
-        return topic
-    found = Filter(topic, concurrency)
-    if not is_coroutine_function(fn):
-        raise TypeError(
-            f"the handler for {topic!r}, {name_of(fn)}, cannot have concurrency={concurrency}: it is no "
-            "`async def`, and ordinary handlers run one at a time"
-        )
-    return found
 
 
 def target(fn: Handler, topic_filter: str, of_class: bool = False) -> Target:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from ._clock import wall_now
 from ._handlers import is_coroutine_function, name_of, takes_service
 from ._native import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+    from typing import Any, SupportsIndex
+
+    from typing_extensions import Self
 
     from ._native import Wake
     from ._service import Service
@@ -101,14 +105,14 @@ class Loop:
         May be set: the grid then starts there.
         """
         remaining = self.get_remaining()
-        return None if remaining is None else datetime.now() + remaining  # noqa: DTZ005 - local time, as in 1.x
+        return None if remaining is None else wall_now() + remaining
 
     @next_call.setter
     def next_call(self, when: datetime | None) -> None:
         if when is None:
             self.stop()
         else:
-            self._timer.start_in((when - datetime.now(when.tzinfo)).total_seconds())
+            self._timer.start_in((when - wall_now(when.tzinfo)).total_seconds())
             self._tell()
 
     def run_if_needed(self, service: Service) -> datetime | None:
@@ -195,6 +199,34 @@ class Loop:
     def _tell(self) -> None:
         if self._wake is not None:
             self._wake.notify()
+
+
+class Loops(list[Loop]):
+    """The loops of a service. A loop that is added, from whichever thread, wakes the service, which may sleep."""
+
+    def __init__(self, loops: Iterable[Loop], wake: Wake) -> None:
+        super().__init__(loops)
+        self._wake = wake
+
+    def append(self, loop: Loop) -> None:
+        super().append(loop)
+        self._wake.notify()
+
+    def insert(self, index: SupportsIndex, loop: Loop) -> None:
+        super().insert(index, loop)
+        self._wake.notify()
+
+    def extend(self, loops: Iterable[Loop]) -> None:
+        super().extend(loops)
+        self._wake.notify()
+
+    def __iadd__(self, loops: Iterable[Loop]) -> Self:  # type: ignore[misc, override]
+        self.extend(loops)
+        return self
+
+    def __setitem__(self, where: Any, loops: Any) -> None:
+        super().__setitem__(where, loops)
+        self._wake.notify()
 
 
 def _microseconds(interval: timedelta) -> int:

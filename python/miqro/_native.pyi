@@ -12,6 +12,7 @@ __all__ = [
     "Event",
     "LastKeyValues",
     "Message",
+    "Properties",
     "PublishInfo",
     "Router",
     "Session",
@@ -25,8 +26,14 @@ __all__ = [
     "check_broker",
     "check_tls",
     "check_topic",
+    "clock_advance",
+    "clock_hold",
+    "clock_is_held",
+    "clock_now",
+    "clock_release",
     "config_load",
     "config_schema",
+    "forked",
     "json_dumps",
     "json_key",
     "nearest_name",
@@ -51,13 +58,20 @@ class Event:
     class Connected(Event):
         """
         The broker has accepted us; `outage` is the time in seconds without a connection.
+        `protocol` is 4 for MQTT 3.1.1, 5 for MQTT 5; `assigned_client_id` is what the broker has chosen.
         """
 
-        __match_args__: Final = ("session_present", "outage")
+        __match_args__: Final = ("session_present", "outage", "protocol", "assigned_client_id")
 
-        def __new__(cls, /, session_present: bool, outage: float | None) -> Event.Connected: ...
+        def __new__(
+            cls, /, session_present: bool, outage: float | None, protocol: int, assigned_client_id: str | None
+        ) -> Event.Connected: ...
+        @property
+        def assigned_client_id(self, /) -> str | None: ...
         @property
         def outage(self, /) -> float | None: ...
+        @property
+        def protocol(self, /) -> int: ...
         @property
         def session_present(self, /) -> bool: ...
 
@@ -80,16 +94,26 @@ class Event:
     @final
     class Dropped(Event):
         """
-        Messages were dropped while the broker was away; `topics` is None when there were too many.
+        Messages were dropped while the broker was away.
         """
 
-        __match_args__: Final = ("count", "topics")
+        __match_args__: Final = ("count",)
 
-        def __new__(cls, /, count: int, topics: Sequence[str] | None) -> Event.Dropped: ...
+        def __new__(cls, /, count: int) -> Event.Dropped: ...
         @property
         def count(self, /) -> int: ...
+
+    @final
+    class Limited(Event):
+        """
+        The broker does not do all that was asked for.
+        """
+
+        __match_args__: Final = ("reason",)
+
+        def __new__(cls, /, reason: str) -> Event.Limited: ...
         @property
-        def topics(self, /) -> list[str] | None: ...
+        def reason(self, /) -> str: ...
 
     @final
     class Overrun(Event):
@@ -133,16 +157,48 @@ class Event:
         def retry_in(self, /) -> float: ...
 
     @final
+    class Rejected(Event):
+        """
+        The broker does not take messages: the topic of the first of them, why, and how many.
+        """
+
+        __match_args__: Final = ("topic", "reason", "count")
+
+        def __new__(cls, /, topic: str, reason: str, count: int) -> Event.Rejected: ...
+        @property
+        def count(self, /) -> int: ...
+        @property
+        def reason(self, /) -> str: ...
+        @property
+        def topic(self, /) -> str: ...
+
+    @final
+    class Storage(Event):
+        """
+        The durable outbox has something to say; `trouble` where something is wrong.
+        """
+
+        __match_args__: Final = ("text", "trouble")
+
+        def __new__(cls, /, text: str, trouble: bool) -> Event.Storage: ...
+        @property
+        def text(self, /) -> str: ...
+        @property
+        def trouble(self, /) -> bool: ...
+
+    @final
     class Subscribed(Event):
         """
-        A SUBSCRIBE was answered: each filter with the QoS granted, None where it was refused.
+        A SUBSCRIBE was answered: each filter with the QoS granted, or with the reason of the refusal.
         """
 
         __match_args__: Final = ("mid", "granted")
 
-        def __new__(cls, /, mid: int, granted: Sequence[tuple[str, int | None]]) -> Event.Subscribed: ...
+        def __new__(
+            cls, /, mid: int, granted: Sequence[tuple[str, int | None, str | None]]
+        ) -> Event.Subscribed: ...
         @property
-        def granted(self, /) -> list[tuple[str, int | None]]: ...
+        def granted(self, /) -> list[tuple[str, int | None, str | None]]: ...
         @property
         def mid(self, /) -> int: ...
 
@@ -175,14 +231,16 @@ class Event:
     @final
     class Unsubscribed(Event):
         """
-        An UNSUBSCRIBE was answered.
+        An UNSUBSCRIBE was answered: filters that the broker did not let go of, and why.
         """
 
-        __match_args__: Final = ("mid",)
+        __match_args__: Final = ("mid", "refused")
 
-        def __new__(cls, /, mid: int) -> Event.Unsubscribed: ...
+        def __new__(cls, /, mid: int, refused: Sequence[tuple[str, str]]) -> Event.Unsubscribed: ...
         @property
         def mid(self, /) -> int: ...
+        @property
+        def refused(self, /) -> list[tuple[str, str]]: ...
 
 @final
 class LastKeyValues:
@@ -299,6 +357,12 @@ class Message:
         """
 
     @property
+    def properties(self, /) -> Properties | None:
+        """
+        What it says besides its payload; None where it says nothing, and with MQTT 3.1.1.
+        """
+
+    @property
     def qos(self, /) -> int:
         """
         The quality of service it came with.
@@ -314,6 +378,72 @@ class Message:
     def topic(self, /) -> str:
         """
         The topic.
+        """
+
+@final
+class Properties:
+    """
+    What MQTT 5 lets a message say besides its payload.
+
+    Args:
+        expiry: Seconds that it is worth delivering.
+        content_type: What the payload is, as the application calls it.
+        response_topic: Where the answer is expected.
+        correlation_data: By which the asker knows the answer.
+        user_properties: Names and values of the application: a dict, or a list of pairs.
+        is_text: Whether the payload is UTF-8 text.
+
+    Raises:
+        ValueError: MQTT cannot carry one of them.
+    """
+
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __new__(
+        cls,
+        /,
+        *,
+        expiry: int | None = None,
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | str | None = None,
+        user_properties: dict[str, str] | list[tuple[str, str]] | None = None,
+        is_text: bool | None = None,
+    ) -> Properties: ...
+    @property
+    def content_type(self, /) -> str | None:
+        """
+        What the payload is, as the application calls it.
+        """
+
+    @property
+    def correlation_data(self, /) -> bytes | None:
+        """
+        By which the asker knows the answer.
+        """
+
+    @property
+    def expiry(self, /) -> int | None:
+        """
+        Seconds that the message is still worth delivering.
+        """
+
+    @property
+    def is_text(self, /) -> bool | None:
+        """
+        Whether the payload is UTF-8 text, as far as the publisher says.
+        """
+
+    @property
+    def response_topic(self, /) -> str | None:
+        """
+        Where the answer is expected.
+        """
+
+    @property
+    def user_properties(self, /) -> list[tuple[str, str]]:
+        """
+        Names and values of the application, in order.
         """
 
 @final
@@ -443,6 +573,16 @@ class Session:
             How many messages were still owed to the broker.
         """
 
+    def configure(self, /, options: dict[str, object]) -> None:
+        """
+        Changes the options: those of the connection count from the next one on, those of the queue for messages
+        still to come. `max_incoming_messages` stays.
+
+        Raises:
+            miqro.ConfigError: An option is not known or of the wrong type.
+            miqro.MiqroError: It belongs to the parent of this process.
+        """
+
     def cork(self, /) -> None:
         """
         A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
@@ -458,6 +598,11 @@ class Session:
         Whether the broker has accepted us and the connection stands.
         """
 
+    def is_of_parent(self, /) -> bool:
+        """
+        Whether it was started in a process that this one is a fork() of: then it is of no use here.
+        """
+
     def is_running(self, /) -> bool:
         """
         Whether the network thread runs.
@@ -468,14 +613,25 @@ class Session:
         Messages owed to the broker, and their bytes.
         """
 
+    def protocol(self, /) -> int:
+        """
+        The version that the connection speaks, or the next one will: 4 is MQTT 3.1.1, 5 MQTT 5.
+        """
+
     def publish(
-        self, /, topic: str, payload: str | bytes | bytearray, qos: int = 0, retain: bool = False
+        self,
+        /,
+        topic: str,
+        payload: str | bytes | bytearray,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
     ) -> PublishInfo:
         """
         Accepts a message for delivery; waits while the queue is full and the broker there.
 
         Raises:
-            ValueError: Topic, size or qos cannot be sent.
+            ValueError: Topic, size, qos or properties cannot be sent.
             TypeError: The payload is neither text nor bytes.
         """
 
@@ -489,10 +645,11 @@ class Session:
 
     def subscribe(self, /, filters: Sequence[tuple[str, int]]) -> int:
         """
-        Subscribes to filters, each with its qos, now and on every connect. Returns the number of the request.
+        Subscribes to filters, now and on every connect, each with its qos, or with the byte of subscription options
+        of MQTT 5 (section 3.8.3.1). Returns the number of the request.
 
         Raises:
-            ValueError: A filter or a qos is not valid.
+            ValueError: A filter or its qos or options are not valid.
         """
 
     def take(self, /, limit: int) -> list[Event | Message]:
@@ -502,10 +659,19 @@ class Session:
 
     def take_routed(
         self, /, limit: int, router: Router
-    ) -> list[Event | tuple[str, str, tuple[tuple[int, str | None], ...]]]:
+    ) -> list[
+        Event
+        | tuple[str, str, tuple[tuple[int, str | None], ...]]
+        | tuple[str, str, tuple[tuple[int, str | None], ...], Message]
+    ]:
         """
         As `take`, but messages come as (topic, text, routes): the text of contract C14, and the handlers that
-        `router` finds for the topic.
+        `router` finds for the topic. One that has properties is followed by the message itself.
+        """
+
+    def takes_properties(self, /) -> bool:
+        """
+        Whether properties of messages can reach the broker: it speaks MQTT 5, or may do so yet.
         """
 
     def uncork(self, /) -> None:
@@ -602,7 +768,7 @@ class StateFile:
 @final
 class Timer:
     """
-    When a loop is due: on a grid of `interval_us` microseconds, by the monotonic clock. Starts stopped.
+    When a loop is due: on a grid of `interval_us` microseconds, by the clock of the services. Starts stopped.
     """
 
     def __new__(cls, /, interval_us: int) -> Timer: ...
@@ -767,6 +933,34 @@ def check_topic(topic: str) -> None:
             bytes; with a sentence that says so.
     """
 
+def clock_advance(seconds: float) -> None:
+    """
+    Moves the clock on by `seconds`, while it is held.
+    """
+
+def clock_hold() -> bool:
+    """
+    Holds the clock for this thread: it stands still, and waiting moves it on instead of taking time.
+
+    Returns:
+        `False` if it is held already.
+    """
+
+def clock_is_held() -> bool:
+    """
+    Whether this thread holds the clock.
+    """
+
+def clock_now() -> int:
+    """
+    The time by the clock that services go by, in nanoseconds since some moment of the past. It never goes back.
+    """
+
+def clock_release() -> None:
+    """
+    Lets the clock run on from where it stands.
+    """
+
 def config_load(data: bytes, path: str) -> YamlDocument:
     """
     Reads a configuration file: YAML with the tags `!env`, `!secret` and `!include`.
@@ -785,6 +979,11 @@ def config_load(data: bytes, path: str) -> YamlDocument:
 def config_schema() -> dict[str, typing.Any]:
     """
     The JSON Schema of the configuration file.
+    """
+
+def forked() -> None:
+    """
+    To be called in the child after each `fork()`, by `os.register_at_fork`.
     """
 
 def json_dumps(obj: object, precision: int | None = None, mappings: bool = False) -> str:

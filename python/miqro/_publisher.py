@@ -6,7 +6,8 @@ from datetime import timedelta
 from threading import RLock
 
 from . import mqtt
-from ._native import LastKeyValues, PublishInfo, check_topic, json_dumps, json_key
+from ._errors import ForkError
+from ._native import LastKeyValues, Properties, PublishInfo, check_topic, json_dumps, json_key
 from ._native import payload as to_payload
 
 TYPE_CHECKING = False
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from typing_extensions import Unpack
+
     from . import ha_sensors
+    from ._properties import PropertyArguments
 
 #: What `publish` returns for a value that is not sent because it has not changed.
 _UNCHANGED = PublishInfo()
@@ -71,6 +75,7 @@ class Publisher:
         qos: int = QOS_MAX_ONCE,
         only_if_changed: bool | timedelta = False,
         global_: bool = False,
+        **properties: Unpack[PropertyArguments],
     ) -> Any:
         """Publishes `message` on `<data_topic_prefix><ext>`.
 
@@ -83,6 +88,8 @@ class Publisher:
             only_if_changed: Send nothing if the payload is the one last sent on the topic; a timedelta: unless
                 it was sent that long ago.
             global_: Whether `ext` is a whole topic.
+            properties: What else the message says, with MQTT 5 (`protocol: 5`, or `auto`): `expiry` (seconds that it is
+                worth delivering), `content_type`, `response_topic`, `correlation_data`, `user_properties`, `is_text`.
 
         Returns:
             What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
@@ -106,7 +113,13 @@ class Publisher:
             payload: Any = message
         elif isinstance(message, (dict, list, tuple)):
             return self.publish_json(
-                ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
+                ext,
+                message,
+                retain=retain,
+                qos=qos,
+                only_if_changed=only_if_changed,
+                global_=global_,
+                **properties,
             )
         else:
             try:
@@ -114,7 +127,13 @@ class Publisher:
             except TypeError as error:
                 if _is_mapping(message):
                     return self.publish_json(
-                        ext, message, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
+                        ext,
+                        message,
+                        retain=retain,
+                        qos=qos,
+                        only_if_changed=only_if_changed,
+                        global_=global_,
+                        **properties,
                     )
                 return self._miqro_refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
         topic = ext if global_ else self.data_topic_prefix + ext
@@ -124,13 +143,13 @@ class Publisher:
             # The engine checks by itself; another client may not.
             check_topic(topic)
             if not dedup and topic not in self._miqro_last:
-                return self._miqro_send(topic, payload, retain, qos)
+                return self._miqro_send(topic, payload, retain, qos, properties)
             # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
             with self._miqro_sending:
                 if dedup and self._miqro_last.unchanged(topic, payload, max_age):
                     self.log.debug("%s not changed, not publishing.", topic)
                     return _UNCHANGED
-                info = self._miqro_send(topic, payload, retain, qos)
+                info = self._miqro_send(topic, payload, retain, qos, properties)
                 if getattr(info, "rc", 0) == 0:
                     note = self._miqro_last.note if dedup else self._miqro_last.note_if_tracked
                     note(topic, payload, info)
@@ -138,12 +157,21 @@ class Publisher:
         except ValueError as error:
             return self._miqro_refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
 
-    def _miqro_send(self, topic: str, payload: str | bytes, retain: bool, qos: int) -> Any:
+    def _miqro_send(
+        self, topic: str, payload: str | bytes, retain: bool, qos: int, properties: PropertyArguments
+    ) -> Any:
         if self.log.isEnabledFor(10):
             self.log.debug("MQTT publish: %s: %s", topic, payload)
+        extra: dict[str, Properties] = {}
+        if properties:
+            if not isinstance(self.mqtt_client, mqtt.Client) and not hasattr(
+                self.mqtt_client, "takes_properties"
+            ):
+                raise ValueError(f"{', '.join(properties)}: only miqro's own MQTT client takes them")
+            extra["properties"] = Properties(**properties)
         try:
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos)
-        except ValueError:
+            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos, **extra)
+        except (ValueError, ForkError):
             raise
         except Exception as error:  # another client may raise anything; the service goes on
             self.log.error("publishing on %r failed: %s", topic, error, exc_info=error)
@@ -177,6 +205,7 @@ class Publisher:
         qos: int = QOS_MAX_ONCE,
         only_if_changed: bool | timedelta = False,
         global_: bool = False,
+        **properties: Unpack[PropertyArguments],
     ) -> Any:
         """Publishes an object as JSON, floats rounded to `JSON_FLOAT_PRECISION`; else as `publish`.
 
@@ -189,7 +218,13 @@ class Publisher:
         else:
             text = json_dumps(message_json, self.JSON_FLOAT_PRECISION, True)
         return self.publish(
-            ext, text, retain=retain, qos=qos, only_if_changed=only_if_changed, global_=global_
+            ext,
+            text,
+            retain=retain,
+            qos=qos,
+            only_if_changed=only_if_changed,
+            global_=global_,
+            **properties,
         )
 
     def publish_json_keys(
@@ -200,6 +235,7 @@ class Publisher:
         qos: int = QOS_MAX_ONCE,
         only_if_changed: bool | timedelta = False,
         global_: bool = False,
+        **properties: Unpack[PropertyArguments],
     ) -> list[Any]:
         """Publishes each entry of a dict under its key: `{"a": {"b": 1}}` on `a/b`. Lists go as JSON.
 
@@ -214,6 +250,7 @@ class Publisher:
             "qos": qos,
             "only_if_changed": only_if_changed,
             "global_": global_,
+            **properties,
         }
         infos: list[Any] = []
         for name, value in message_dict.items():

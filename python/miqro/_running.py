@@ -45,9 +45,6 @@ class Pump:
             BaseException: What ends it otherwise: `InternalError`, or `SystemExit` of a handler.
         """
         service, tasks = self._service, self._tasks
-        service.mqtt_client.loop_start()
-        for loop in service.LOOPS or ():
-            loop._begin()
         tasks.on_end = self.end
         tasks.adopt(self._loop)
         listener = Listener(self._loop, service._miqro_wake, self._on_wake)
@@ -124,6 +121,8 @@ class Pump:
     def _work(self) -> bool:
         """Calls the loops that are due and dispatches some messages; whether more wait."""
         service = self._service
+        if service._miqro_notifier is not None:
+            service._miqro_notifier.give_sign()
         service._miqro_run_loops()
         if self._tasks.is_full():
             # The engine keeps what comes now, and when it has enough, the broker does.
@@ -169,13 +168,18 @@ async def run_async(service: Service) -> None:
         raise RuntimeError(f"{service} is running already: it can be run once at a time")
     loop = asyncio.get_running_loop()
     dispatcher.thread = threading.get_ident()
+    notifier = service._miqro_follow_systemd()
     cancelled = False
     try:
+        service._miqro_begin()
         await Pump(service, loop).run()
     finally:
         dispatcher.leave()
         try:
             cancelled = await dispatcher.need_tasks().finish()
+            service._miqro_notifier = None
+            if notifier is not None:
+                notifier.stopping()
             if service.STATE_AUTOSAVE is not None:
                 _state.save_at_the_end(service)
             cancelled = await _farewell(service, loop) or cancelled

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import os
+from datetime import timedelta
 from pathlib import Path
 from threading import get_ident
 from time import monotonic
 
 from . import _connection, _state, mqtt
+from ._asynchronous import Asynchronous
+from ._clock import wall_now
 from ._decorators import collect
 from ._dispatch import Dispatcher
-from ._handlers import is_coroutine_function, target, with_concurrency
-from ._loop import Loop
+from ._handlers import is_coroutine_function, target
+from ._loop import Loop, Loops
 from ._native import Router, Wake
+from ._properties import with_concurrency, with_options
 from ._publisher import Publisher
 from ._state import State
 
@@ -20,11 +24,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from typing import Any, ClassVar
 
     from . import ha_sensors
     from ._handlers import Handler
-    from ._messages import Messages, Received
+    from ._native import Properties
+    from ._request import Request
+    from ._systemd import Notifier
 
 #: The level of the root logger where neither the constructor nor the file says one: DEBUG. `miqro.run` sets INFO.
 default_log_level = 10
@@ -35,7 +42,7 @@ MESSAGE_SECONDS = 0.001
 LOG_HANDLER = "miqro"
 
 
-class Service(Publisher):
+class Service(Publisher, Asynchronous):
     """A service on an MQTT broker: handlers for messages, loops, publishing, state, configuration.
 
     Args:
@@ -98,6 +105,8 @@ class Service(Publisher):
 
     _miqro_stop = False
     _miqro_wake: Wake
+    #: Where systemd has asked to be told.
+    _miqro_notifier: Notifier | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -125,12 +134,15 @@ class Service(Publisher):
 
         self._miqro_wake = wake = Wake()
         self._miqro_dispatcher = Dispatcher(self, wake)
-        self.mqtt_client = _connection.make_client(self, mqtt_client_cls, self._miqro_dispatcher, wake)
+        data_root = getattr(state_cls, "DATA_ROOT", State.DATA_ROOT)
+        self.mqtt_client = _connection.make_client(
+            self, mqtt_client_cls, self._miqro_dispatcher, wake, data_root
+        )
 
         if self.USE_STATE_FILE:
             self.state = state_cls(self)
 
-        self.LOOPS = list(self.LOOPS or ())
+        self.LOOPS = Loops(self.LOOPS or (), wake)
         self._create_loops()
         self.log.info("started")
 
@@ -162,13 +174,16 @@ class Service(Publisher):
         from ._signals import Signals
 
         dispatcher = self._miqro_dispatcher
+        process = os.getpid()
+        notifier = self._miqro_follow_systemd()
         with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
+            if not signals.on_main_thread:
+                from ._exit import watch_service
+
+                watch_service(self)
             try:
-                self._miqro_look_for_coroutines()
-                self.mqtt_client.loop_start()
-                for loop in self.LOOPS or ():
-                    loop._begin()
+                self._miqro_begin()
                 while not self.stop:
                     if dispatcher.tasks is not None:
                         from ._running import run
@@ -179,76 +194,41 @@ class Service(Publisher):
                     else:
                         self._loop_step()
                         self._drain_incoming()
+                        if notifier is not None:
+                            notifier.give_sign()
             finally:
                 signals.leaving()
                 dispatcher.leave()
+                self._miqro_notifier = None
                 try:
-                    if self.STATE_AUTOSAVE is not None:
-                        _state.save_at_the_end(self)
-                    _connection.farewell(self)
+                    # A child of fork() that comes this way leaves the service to its parent.
+                    if os.getpid() == process:
+                        if notifier is not None:
+                            notifier.stopping()
+                        if self.STATE_AUTOSAVE is not None:
+                            _state.save_at_the_end(self)
+                        _connection.farewell(self)
                 finally:
                     dispatcher.left()
 
-    async def run_async(self) -> None:
-        """As `run`, in an event loop of the application's: any number of services may run in one.
+    def _miqro_follow_systemd(self) -> Notifier | None:
+        """Who tells systemd how the service is, if systemd has asked."""
+        if "NOTIFY_SOCKET" in os.environ:
+            from ._systemd import Notifier
 
-        Ends when `stop` is set. Signals are the application's affair. Cancelling it is a clean stop too: handlers
-        and loops that go on have the time to end, and are cancelled then; `0` is published on the will topic,
-        what is queued is sent, within two seconds in all.
+            self._miqro_notifier = Notifier(self)
+        return self._miqro_notifier
 
-        Raises:
-            asyncio.CancelledError: It was cancelled, and has stopped.
-            RuntimeError: The service is running already.
-            InternalError: The engine has failed.
-        """
-        from ._running import run_async
-
-        await run_async(self)
-
-    def messages(self, topic: str, *, global_: bool = False, max_messages: int = 1000) -> Messages:
-        """Subscribes for as long as an `async with` lasts, which gives the messages to an `async for`.
-
-            async with self.messages("sensor/#") as messages:
-                async for message in messages:
-                    print(message.topic, message.payload)
-
-        Handlers of the same messages are called as well. The iteration ends when the service does.
-
-        Args:
-            topic: The end of a topic filter; with `global_` all of it.
-            global_: Whether `topic` is a whole filter.
-            max_messages: How many are kept for the `async for`; when there are more, the oldest are dropped, which
-                is logged, and counted in `dropped`.
-
-        Raises:
-            ValueError: The filter is not valid, or `max_messages` is less than 1.
-        """
-        from ._messages import Messages
-
-        return Messages(self, topic if global_ else self.data_topic_prefix + topic, max_messages)
-
-    async def wait_for(self, topic: str, timeout: float | None = None, *, global_: bool = False) -> Received:
-        """Waits for the next message of a filter.
-
-        Args:
-            topic: As for `messages`.
-            timeout: Seconds to wait at most; `None`: for ever.
-            global_: As for `messages`.
-
-        Raises:
-            TimeoutError: No message has come.
-            StoppedError: The service has stopped.
-            ValueError: The filter is not valid.
-        """
-        from ._messages import next_of
-
-        return await next_of(self.messages(topic, global_=global_), timeout)
-
-    def _miqro_look_for_coroutines(self) -> None:
-        """Has what is `async def` run as tasks from the beginning on."""
+    def _miqro_begin(self) -> None:
+        """Connects, and has the loops that wait for it due. What is `async def` runs as tasks from now on."""
         handlers = [fn for _, fn in (*self.mqtt_global_handlers, *self.mqtt_handlers)]
         if any(map(is_coroutine_function, [*handlers, *(loop.fn for loop in self.LOOPS or ())])):
             self._miqro_dispatcher.need_tasks()
+        self.mqtt_client.loop_start()
+        if self._miqro_notifier is not None:
+            self._miqro_notifier.ready()
+        for loop in self.LOOPS or ():
+            loop._begin()
 
     def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
@@ -284,6 +264,8 @@ class Service(Publisher):
 
     def _miqro_work(self) -> bool:
         """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
+        if self._miqro_notifier is not None:
+            self._miqro_notifier.give_sign()
         took = self._miqro_run_loops()
         due_in = self._miqro_due_in()
         if due_in is None:
@@ -351,7 +333,7 @@ class Service(Publisher):
         """Records that something went wrong: `failure_count`, `last_failure`, `last_failure_at`."""
         self.failure_count += 1
         self.last_failure = text
-        self.last_failure_at = datetime.now()  # noqa: DTZ005 - local time, as everything in 1.x
+        self.last_failure_at = wall_now()
 
     # ---- loops ---------------------------------------------------------------------------------------
 
@@ -360,6 +342,7 @@ class Service(Publisher):
         if self.LOOPS is None:
             self.LOOPS = []
         self.LOOPS.append(loop)
+        # The list may be a plain one of the service's own.
         self._miqro_notify()
         return loop
 
@@ -372,8 +355,11 @@ class Service(Publisher):
             _state.autosave(self)
 
     def _miqro_due_in(self) -> float | None:
-        """Seconds until the next loop is due, or the announcement to Home Assistant."""
+        """Seconds until the next loop is due, or the announcement to Home Assistant, or a sign of life."""
         soonest = self._miqro_dispatcher.birth.due_in()
+        if self._miqro_notifier is not None:
+            sign = self._miqro_notifier.due_in()
+            soonest = sign if soonest is None or (sign is not None and sign < soonest) else soonest
         for loop in self.LOOPS or ():
             remaining = loop._attach(self._miqro_wake)
             if remaining is not None and (soonest is None or remaining < soonest):
@@ -476,18 +462,68 @@ class Service(Publisher):
 
     # ---- messages in ---------------------------------------------------------------------------------
 
-    def add_handler(self, topic: str, handler: Handler, *, concurrency: int = 1) -> None:
+    def request(self, topic: str, payload: object, *, timeout: float = 5.0, qos: int = 1) -> Request:
+        """Asks a question, and gives what its answer will be found in: `await` it, or call its `result()`.
+
+        The answer is what a handler of another service returns, or whatever else is published on the response topic
+        with the correlation data of the question. It needs MQTT 5: `protocol: 5`, or `auto`.
+
+        Args:
+            topic: The whole topic of the question.
+            payload: As of `publish`.
+            timeout: Seconds for the answer. After that the question is not delivered any more.
+            qos: 0, 1 or 2.
+
+        Raises:
+            RequestError: The session does not speak MQTT 5, or the message was not accepted.
+            ValueError: The timeout is not over 0.
+        """
+        dispatcher = self._miqro_dispatcher
+        if dispatcher.requests is None:
+            from ._request import Requests
+
+            with self._miqro_sending:
+                dispatcher.requests = dispatcher.requests or Requests(self)
+        return dispatcher.requests.ask(topic, payload, timeout, qos)
+
+    @property
+    def message_properties(self) -> Properties | None:
+        """In a handler: what its message says besides its payload (MQTT 5). `None` where it says nothing."""
+        message = self._miqro_dispatcher.current_message()
+        return None if message is None else message.properties
+
+    def add_handler(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+        concurrency: int = 1,
+    ) -> None:
         """Calls `handler` for each message on `<data_topic_prefix><topic>`; see `miqro.handle`.
 
         Raises:
             TypeError: It cannot be called with what handlers are called with.
-            ValueError: The filter is not valid.
+            ValueError: The filter or an option is not valid.
         """
+        topic = with_options(topic, no_local, retain_as_published, retain_handling)
         topic = with_concurrency(topic, handler, concurrency)
         self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
-    def add_global_handler(self, topic: str, handler: Handler, *, concurrency: int = 1) -> None:
+    def add_global_handler(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+        concurrency: int = 1,
+    ) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
+        topic = with_options(topic, no_local, retain_as_published, retain_handling)
         topic = with_concurrency(topic, handler, concurrency)
         self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
@@ -508,7 +544,8 @@ class Service(Publisher):
             yield self.data_topic_prefix + topic, handler
 
     def _on_message(self, client: Any, userdata: object, msg: Any) -> None:
-        self._miqro_dispatcher.put(msg.topic, msg.payload)
+        with_properties = getattr(msg, "properties", None) is not None
+        self._miqro_dispatcher.put(msg.topic, msg.payload, msg if with_properties else None)
 
     def _on_enable(self, payload: str) -> None:
         if payload not in ("0", "1"):

@@ -44,19 +44,19 @@ class Signals:
     def __init__(self, wake: Wake, stop: Callable[[], None]) -> None:
         self._wake = wake
         self._stop = stop
-        self._main = threading.current_thread() is threading.main_thread()
+        self.on_main_thread = threading.current_thread() is threading.main_thread()
         self._ours = False
         self._leaving = False
         self._timer: threading.Timer | None = None
         self._diverted = False
 
     def __enter__(self) -> Self:
-        if self._main:
+        if self.on_main_thread:
             self._previous_fd = signal.set_wakeup_fd(self._wake.signal_fileno(), warn_on_full_buffer=False)
             self._ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
             if self._ours:
                 signal.signal(signal.SIGTERM, self._terminate)
-            self._pid = os.getpid()
+            _entered.append(self)
         return self
 
     def divert_interrupt(self, callback: Callable[[], object]) -> None:
@@ -65,7 +65,7 @@ class Signals:
         The second one, and the first if that has no effect for too long, raises `KeyboardInterrupt` nevertheless.
         A handler of the program's own is left alone.
         """
-        if self._main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if self.on_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
             def interrupt(_signum: int, _frame: FrameType | None) -> None:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -94,12 +94,18 @@ class Signals:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._main and os.getpid() == self._pid:
-            signal.set_wakeup_fd(self._previous_fd)
-            if self._ours:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self in _entered:
+            _entered.remove(self)
+            self._restore(self._previous_fd)
         if kind is KeyboardInterrupt:
             raise Interrupted from None
+
+    def _restore(self, wakeup_fd: int) -> None:
+        signal.set_wakeup_fd(wakeup_fd)
+        if self._ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._diverted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _terminate(self, _signum: int, _frame: FrameType | None) -> None:
         if self._leaving:
@@ -116,3 +122,15 @@ class Signals:
         self._timer = threading.Timer(seconds, signal.pthread_kill, (main, signum))
         self._timer.daemon = True
         self._timer.start()
+
+
+_entered: list[Signals] = []
+
+
+def _forked() -> None:
+    """A child of a service has no service that a signal could stop: SIGTERM just ends it."""
+    while _entered:
+        _entered.pop()._restore(-1)
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextvars import ContextVar
 from time import monotonic
 from types import CoroutineType
 from weakref import finalize
@@ -29,6 +30,10 @@ GRACE_SECONDS, CANCEL_SECONDS = 0.7, 0.3
 MAX_CHARACTERS = 16 * 1024 * 1024
 #: After this a task lets others have their turn, in seconds.
 SLICE_SECONDS = 0.002
+
+
+#: The message that a handler is called with, if it says more than its payload (MQTT 5).
+_message: ContextVar[Any] = ContextVar("_message", default=None)
 
 
 class Tasks:
@@ -106,6 +111,10 @@ class Tasks:
     async def _finish_unhandled(self, text: str, handled: Any, expected: bool) -> None:
         if not await handled and not expected:
             self.dispatcher.nobody_handles(self._unhandled.topic)
+
+    def current_message(self) -> Any:
+        """What the handler that asks was called with, if it says more than its payload."""
+        return _message.get()
 
     def start(
         self, make: Callable[[], Coroutine[Any, Any, None]], name: str, ended: Callable[[], None]
@@ -250,13 +259,14 @@ class Lane:
         self.topic = ""
         self._tasks = tasks
         self._with_service = with_service
-        self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._waiting: deque[tuple[str, Any, tuple[Any, ...]]] = deque()
         self._workers = 0
 
     def __call__(self, text: str, *rest: Any) -> None:
         """Has a message handled, after those before it."""
         tasks = self._tasks
-        self._waiting.append((tasks.dispatcher.topic, (text, *rest)))
+        dispatcher = tasks.dispatcher
+        self._waiting.append((dispatcher.topic, dispatcher.message, (text, *rest)))
         tasks.messages += 1
         tasks.characters += len(text)
         if self._workers < self.concurrency:
@@ -281,13 +291,17 @@ class Lane:
         with_service, service = self._with_service, tasks.service
         others_at = monotonic() + SLICE_SECONDS
         while waiting and not tasks.ending:
-            topic, arguments = waiting.popleft()
+            topic, message, arguments = waiting.popleft()
             self.topic = topic
+            if message is not None or _message.get() is not None:
+                _message.set(message)
             try:
                 result = fn(service, *arguments) if with_service else fn(*arguments)
                 # A wrapper may have nothing to wait for.
                 if type(result) is CoroutineType or hasattr(result, "__await__"):
-                    await result
+                    result = await result
+                if result is not None and message is not None:
+                    tasks.dispatcher.answer(message, result)
             except asyncio.CancelledError as error:
                 tasks.cancelled(f"the handler {name_of(fn)} was cancelled at a message on {topic!r}", error)
                 raise

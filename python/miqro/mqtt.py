@@ -5,9 +5,12 @@ A service makes one for itself. It can be used alone too: set the callbacks, `co
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 
-from ._native import Event, Message, PublishInfo, Session, Wake
+from . import _native
+from ._native import Event, Message, PublishInfo, Session, Wake, forked
+from ._properties import properties_of, subscription
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ MQTTv5 = 5
 
 MQTTMessage = Message
 MQTTMessageInfo = PublishInfo
+Properties = _native.Properties
 
 #: How long `disconnect()` waits for the broker to take what is queued, in seconds.
 FAREWELL_SECONDS = 1.0
@@ -63,6 +67,10 @@ def error_string(rc: int) -> str:
     return _WORDS.get(rc, f"unknown error {rc}")
 
 
+# A child of fork() must not use what belongs to the threads of its parent.
+os.register_at_fork(after_in_child=forked)
+
+
 class Client:
     """One client of one broker.
 
@@ -70,7 +78,7 @@ class Client:
         client_id: Who it is, to the broker. Empty: the broker makes an id up.
         clean_session: Whether the broker forgets it when it is gone; `None` is `True`.
         userdata: Handed to the callbacks.
-        protocol: Only MQTT 3.1.1 so far.
+        protocol: `MQTTv311` or `MQTTv5`. The callbacks have the same arguments with both.
         transport: Only `"tcp"` so far.
         reconnect_on_failure: Taken for paho's sake; it always reconnects.
 
@@ -89,11 +97,14 @@ class Client:
         transport: str = "tcp",
         reconnect_on_failure: bool = True,
     ) -> None:
-        if protocol != MQTTv311 or transport != "tcp":
-            raise ValueError("this version of miqro speaks MQTT 3.1.1 over TCP only")
+        if protocol not in (MQTTv311, MQTTv5):
+            raise ValueError(f"the protocol must be MQTTv311 (4) or MQTTv5 (5), not {protocol!r}")
+        if transport != "tcp":
+            raise ValueError("this version of miqro speaks MQTT over TCP only")
         self._options: dict[str, Any] = {
             "client_id": client_id,
             "clean_session": clean_session is not False,
+            "protocol": "5" if protocol == MQTTv5 else "3.1.1",
         }
         self._userdata = userdata
         self._wake = Wake()
@@ -107,24 +118,25 @@ class Client:
         self._connected_at = 0.0
         self._dropped_in_outage = 0
         self._overrun_at = float("-inf")
+        #: Told how the connection is, in words.
+        self._status: Callable[[str], None] = lambda _text: None
         #: Told of what goes wrong, in a sentence.
         self._problem: Callable[[str], None] = lambda _text: None
         self.on_connect: Callable[..., object] | None = None
         self.on_disconnect: Callable[..., object] | None = None
         self.on_message: Callable[..., object] | None = None
-        self.on_publish: Callable[..., object] | None = None
+        self._on_publish: Callable[..., object] | None = None
         self.on_subscribe: Callable[..., object] | None = None
         self.on_unsubscribe: Callable[..., object] | None = None
 
     def __repr__(self) -> str:
         return f"<miqro.mqtt.Client {self._options['client_id']!r} of {self._broker()}>"
 
-    # ---- settings, before it connects ----------------------------------------------------------------
+    # ---- settings; what is set while it is connected counts from the next connection on --------------
 
     def username_pw_set(self, username: str | None, password: str | None = None) -> None:
         """Sets the credentials; `None` for none."""
-        self._options["username"] = username or ""
-        self._options["password"] = password or ""
+        self._configure(username=username or "", password=password or "")
 
     def tls_set(self, *_args: object, **_kwargs: object) -> None:
         """Raises: this version speaks plain TCP only, and never does so where TLS was asked for.
@@ -147,11 +159,11 @@ class Client:
         """
         payload = _plain(payload)
         data = payload.encode() if isinstance(payload, str) else payload
-        self._options["will"] = {"topic": topic, "payload": list(data), "qos": qos, "retain": retain}
+        self._configure(will={"topic": topic, "payload": list(data), "qos": qos, "retain": retain})
 
     def will_clear(self) -> None:
         """No will any more."""
-        self._options.pop("will", None)
+        self._configure(will=None)
 
     def user_data_set(self, userdata: object) -> None:
         """Sets what is handed to the callbacks."""
@@ -171,21 +183,36 @@ class Client:
 
     def max_inflight_messages_set(self, inflight: int) -> None:
         """Sets how many QoS 1 and 2 messages may be unacknowledged. Over 20, mosquitto 2.0.11 loses some."""
-        self._options["max_inflight"] = inflight
+        self._configure(max_inflight=inflight)
 
     def max_queued_messages_set(self, queue_size: int) -> Client:
         """Sets how many messages wait for the broker."""
-        self._options["max_queued_messages"] = queue_size
+        self._configure(max_queued_messages=queue_size)
         return self
 
     def reconnect_delay_set(self, min_delay: float = 1, max_delay: float = 120) -> None:
         """Sets the seconds between attempts to connect: the first, and the longest."""
-        self._options["reconnect_delay_min"] = float(min_delay)
-        self._options["reconnect_delay_max"] = float(max_delay)
+        self._configure(reconnect_delay_min=float(min_delay), reconnect_delay_max=float(max_delay))
 
     def _configure(self, **options: object) -> None:
         """Sets options that paho has no name for; see `SessionOptions` in the engine."""
-        self._options.update(options)
+        with self._making:
+            self._options.update(options)
+            if self._session is not None:
+                self._session.configure(self._session_options())
+
+    def _session_options(self) -> dict[str, Any]:
+        return {"report_published": self._on_publish is not None, **self._options}
+
+    @property
+    def on_publish(self) -> Callable[..., object] | None:
+        """Called with the number of each message that the broker has acknowledged."""
+        return self._on_publish
+
+    @on_publish.setter
+    def on_publish(self, callback: Callable[..., object] | None) -> None:
+        self._on_publish = callback
+        self._configure()
 
     # ---- the connection ------------------------------------------------------------------------------
 
@@ -195,7 +222,7 @@ class Client:
         """Says where the broker is; `loop_start()` connects, and reconnects for ever."""
         if not host:
             raise ValueError("the host of the broker is missing")
-        self._options.update(
+        self._configure(
             host=host,
             port=port,
             keepalive=keepalive,
@@ -218,6 +245,9 @@ class Client:
 
             self._thread = threading.Thread(target=self._loop, name="miqro-callbacks", daemon=True)
             self._thread.start()
+            from ._exit import watch_client
+
+            watch_client(self)
 
     def loop_stop(self, force: bool = False) -> None:
         """Ends the session, if `disconnect()` has not, and the thread."""
@@ -233,11 +263,14 @@ class Client:
     def disconnect(self) -> int:
         """Sends what is queued, for a second at most, says goodbye to the broker and ends the session."""
         session = self._session
-        if session is None:
+        if session is None or session.is_of_parent():
+            self._session = None
             return MQTT_ERR_NO_CONN
         owed = session.close(FAREWELL_SECONDS)
         if owed and self._logger is not None:
-            self._logger.warning("%d messages could not be delivered before the end", owed)
+            path = self._options.get("durable")
+            kept = f"; those of QoS 1 and 2 are kept in {path}" if path else ""
+            self._logger.warning("%d messages could not be delivered before the end%s", owed, kept)
         while events := session.take(BATCH):
             for event in events:
                 # Messages that nobody will handle any more are left.
@@ -270,20 +303,29 @@ class Client:
             payload: Text, bytes, a number, or `None` for nothing.
             qos: 0, 1 or 2.
             retain: Whether the broker keeps it.
-            properties: `None`; they are of MQTT 5.
+            properties: What else it says: our `Properties`, or paho's. They are of MQTT 5.
 
         Raises:
-            ValueError: Topic, size or qos cannot be sent.
+            ValueError: Topic, size, qos or properties cannot be sent.
             TypeError: The payload is of another type.
         """
         if properties is not None:
-            raise ValueError("properties are of MQTT 5, which this version of miqro does not speak yet")
-        return self._engine().publish(topic, _plain(payload), qos, retain)
+            properties = properties_of(properties)
+        return self._engine().publish(topic, _plain(payload), qos, retain, properties)
 
     def subscribe(
-        self, topic: str | tuple[str, int] | list[tuple[str, int]], qos: int = 0
+        self,
+        topic: str | tuple[str, object] | list[tuple[str, object]],
+        qos: int = 0,
+        options: object = None,
     ) -> tuple[int, int]:
         """Subscribes to a filter, or to a list of (filter, qos), now and on every connect.
+
+        Args:
+            topic: A filter, a pair of filter and qos, or a list of such pairs. In the place of a qos may stand paho's
+                `SubscribeOptions` (MQTT 5).
+            qos: 0, 1 or 2.
+            options: paho's `SubscribeOptions`, instead of `qos`.
 
         Returns:
             0, and the number of the request.
@@ -291,8 +333,11 @@ class Client:
         Raises:
             ValueError: A filter is not valid.
         """
-        filters = topic if isinstance(topic, list) else [topic if isinstance(topic, tuple) else (topic, qos)]
-        return MQTT_ERR_SUCCESS, self._engine().subscribe(filters)
+        if isinstance(topic, str):
+            topic = (topic, qos if options is None else options)
+        filters = topic if isinstance(topic, list) else [topic]
+        wanted = [(topic_filter, subscription(how)) for topic_filter, how in filters]
+        return MQTT_ERR_SUCCESS, self._engine().subscribe(wanted)
 
     def unsubscribe(self, topic: str | list[str]) -> tuple[int, int]:
         """Ends the subscription to a filter, or to a list of filters. Returns 0 and the request's number."""
@@ -308,8 +353,7 @@ class Client:
             with self._making:
                 session = self._session
                 if session is None:
-                    options = {"report_published": self.on_publish is not None, **self._options}
-                    session = self._session = Session(options, self._wake)
+                    session = self._session = Session(self._session_options(), self._wake)
         return session
 
     def _join_service(self, wake: Wake, max_incoming: int) -> None:
@@ -348,13 +392,20 @@ class Client:
         elif isinstance(event, Event.Subscribed):
             self._subscribed(event)
         elif isinstance(event, Event.Unsubscribed):
-            self._call(self.on_unsubscribe, event.mid)
+            self._unsubscribed(event)
+        elif isinstance(event, Event.Rejected):
+            self._rejected(event)
+        elif isinstance(event, Event.Limited):
+            if self._logger is not None:
+                self._logger.warning("%s", event.reason)
         elif isinstance(event, Event.Published):
             self._call(self.on_publish, event.mid)
         elif isinstance(event, Event.Dropped):
             self._dropped(event)
         elif isinstance(event, Event.Overrun):
             self._overrun(event)
+        elif isinstance(event, Event.Storage):
+            self._storage(event)
         elif isinstance(event, Event.Terminated):
             from ._errors import InternalError
 
@@ -368,10 +419,14 @@ class Client:
         import time
 
         self._connected_at = time.monotonic()
+        self._status(f"connected to {self._broker()}")
         if self._logger is not None:
             level = 10 if self._flapping else 20
             after = "" if event.outage is None else f" after {_duration(event.outage)} without it"
-            self._logger.log(level, "connected to the broker at %s%s", self._broker(), after)
+            speaks = " with MQTT 5" if event.protocol == MQTTv5 else ""
+            self._logger.log(level, "connected to the broker at %s%s%s", self._broker(), speaks, after)
+            if event.assigned_client_id is not None:
+                self._logger.log(level, "the broker has chosen the client id %r", event.assigned_client_id)
             if self._dropped_in_outage:
                 self._logger.warning("%d messages were dropped meanwhile", self._dropped_in_outage)
         self._dropped_in_outage = 0
@@ -400,6 +455,7 @@ class Client:
         """The first time, and whenever the reason changes, it is news; after that it is for debugging."""
         news = reason != self._trouble
         self._trouble = reason
+        self._status(f"connecting to {self._broker()}: {reason}")
         if news and refused:
             self._problem(reason)
         if self._logger is not None:
@@ -412,17 +468,29 @@ class Client:
             )
 
     def _subscribed(self, event: Event.Subscribed) -> None:
-        for topic_filter, granted in event.granted:
+        for topic_filter, granted, reason in event.granted:
             if granted is None:
-                text = (
-                    f"the broker refuses the subscription to {topic_filter!r}: no message of it will come. Check "
-                    "the broker's access rules"
+                self._trouble_with(
+                    f"the broker refuses the subscription to {topic_filter!r}: no message of it will come; {reason}"
                 )
-                self._problem(text)
-                if self._logger is not None:
-                    self._logger.error("%s", text)
-        qos = tuple(128 if granted is None else granted for _, granted in event.granted)
+        qos = tuple(128 if granted is None else granted for _, granted, _ in event.granted)
         self._call(self.on_subscribe, event.mid, qos)
+
+    def _unsubscribed(self, event: Event.Unsubscribed) -> None:
+        for topic_filter, reason in event.refused:
+            self._trouble_with(f"the broker does not end the subscription to {topic_filter!r}: {reason}")
+        self._call(self.on_unsubscribe, event.mid)
+
+    def _rejected(self, event: Event.Rejected) -> None:
+        what = f"a message on {event.topic!r} is lost"
+        if event.count > 1:
+            what = f"{event.count} messages, the first of them on {event.topic!r}, are lost"
+        self._trouble_with(f"{what}: {event.reason}")
+
+    def _trouble_with(self, text: str) -> None:
+        self._problem(text)
+        if self._logger is not None:
+            self._logger.error("%s", text)
 
     def _dropped(self, event: Event.Dropped) -> None:
         if not self._dropped_in_outage:
@@ -445,6 +513,12 @@ class Client:
             self._problem(text)
         if self._logger is not None:
             self._logger.log(30 if news else 10, "%s", text)
+
+    def _storage(self, event: Event.Storage) -> None:
+        if event.trouble:
+            self._problem(event.text)
+        if self._logger is not None:
+            self._logger.log(40 if event.trouble else 20, "%s", event.text)
 
     def _broker(self) -> str:
         return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 1883)}"

@@ -21,7 +21,7 @@ pub use suggest::nearest;
 pub use system::{System, read_password};
 
 /// The version of MQTT that is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// MQTT 3.1.1
     #[default]
@@ -72,6 +72,9 @@ section! {
         client_id: Option<String> = None, "checks::text", Takes::Text;
         /// Whether the broker forgets the session at the end of a connection. Left out: `CLEAN_SESSION` of the service.
         clean_session: Option<bool> = None, "checks::optional_truth", Takes::Truth;
+        /// Seconds that the broker keeps the session after the end of a connection, with MQTT 5. Left out: for ever, unless
+        /// it is to be forgotten at once.
+        session_expiry: Option<u32> = None, "checks::session_expiry", Takes::Whole(SESSION_EXPIRY);
         /// Whether messages of QoS 1 and 2 that wait to be sent survive the end of the process.
         durable: bool = false, "checks::truth", Takes::Truth;
         /// How many messages may wait to be sent.
@@ -112,6 +115,17 @@ impl Broker {
                 key,
                 format!("the shorter delay must not be over the longer one; write {sign} {other}"),
             ));
+        }
+        if self.session_expiry.is_some() && self.protocol == Protocol::V311 {
+            let problem =
+                "MQTT 3.1.1 has no such setting; add 'protocol: 5' (or 'auto'), or remove it".to_owned();
+            return Some(SectionError::value("session_expiry", problem));
+        }
+        if self.session_expiry.is_some_and(|seconds| seconds > 0) && self.clean_session == Some(true) {
+            let problem =
+                "with 'clean_session: true' the broker forgets the session at once; remove one of the two"
+                    .to_owned();
+            return Some(SectionError::value("session_expiry", problem));
         }
         None
     }
@@ -246,6 +260,8 @@ fn first<T>((section, errors): (T, Vec<SectionError>)) -> Result<T, SectionError
 const PORT: Whole = Whole { least: 1, most: 65_535 };
 const BIND_PORT: Whole = Whole { least: 0, most: 65_535 };
 const KEEPALIVE: Whole = Whole { least: 0, most: 65_535 };
+/// The most is for ever (MQTT 5 section 3.1.2.11.2).
+const SESSION_EXPIRY: Whole = Whole { least: 0, most: u32::MAX as i64 };
 const AT_LEAST_ONE: Whole = Whole { least: 1, most: i64::MAX };
 /// Longer than anyone waits, and short enough for every clock.
 const LONGEST_DELAY: f64 = 86_400.0;

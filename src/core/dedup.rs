@@ -164,7 +164,7 @@ mod tests {
             last.note("t", b"1", MINUTE);
             last.follow("t", Arc::clone(&fate));
             assert!(last.unchanged("t", b"1", None, MINUTE), "on its way");
-            fate.resolve(outcome);
+            fate.resolve(outcome.clone());
             assert_eq!(last.unchanged("t", b"1", None, MINUTE), outcome == Outcome::Done);
         }
         last.note("t", b"1", MINUTE);

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod dedup;
+pub mod fork;
 pub mod lock_file;
 pub mod number;
 pub mod payload;

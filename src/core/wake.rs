@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::SigSet;
 use nix::unistd::{pipe, read, write};
+
+use super::clock::ServiceClock;
+use super::fork;
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub struct Wake {
     writer: OwnedFd,
     /// Set while a byte of ours is in the pipe: a thousand notifications cost one write.
     signalled: AtomicBool,
+    /// The process it belongs to.
+    generation: u32,
+    /// What a child of that process has instead: a pipe that both read would wake the wrong one.
+    of_child: OnceLock<Box<Self>>,
 }
 
 impl Wake {
@@ -47,14 +55,34 @@ impl Wake {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         }
-        Ok(Self { reader, writer, signalled: AtomicBool::new(false) })
+        Ok(Self {
+            reader,
+            writer,
+            signalled: AtomicBool::new(false),
+            generation: fork::generation(),
+            of_child: OnceLock::new(),
+        })
+    }
+
+    /// The one of this process.
+    fn own(&self) -> &Self {
+        if self.generation == fork::generation() {
+            return self;
+        }
+        let own = self.of_child.get().or_else(|| {
+            let new = Self::new().ok()?;
+            Some(self.of_child.get_or_init(|| Box::new(new)))
+        });
+        // Without descriptors left, the parent's is better than none.
+        own.map_or(self, |own| own.own())
     }
 
     /// Wakes whoever waits, now or at their next wait. Any thread may call it.
     pub fn notify(&self) {
-        if !self.signalled.swap(true, Ordering::SeqCst) {
+        let own = self.own();
+        if !own.signalled.swap(true, Ordering::SeqCst) {
             // A full pipe is readable already, which is all we want; nothing else can go wrong here.
-            let _ = write(&self.writer, &[0]);
+            let _ = write(&own.writer, &[0]);
         }
     }
 
@@ -62,18 +90,24 @@ impl Wake {
     /// the two is then either seen or announced again.
     pub fn clear(&self) {
         let mut sink = [0u8; 64];
-        while matches!(read(&self.reader, &mut sink), Ok(n) if n == sink.len()) {}
-        self.signalled.store(false, Ordering::SeqCst);
+        let own = self.own();
+        while matches!(read(&own.reader, &mut sink), Ok(n) if n == sink.len()) {}
+        own.signalled.store(false, Ordering::SeqCst);
     }
 
-    /// Sleeps until notified, or until `timeout` has passed (`None`: for ever). Does not clear.
+    /// Sleeps until notified, or until `timeout` has passed (`None`: for ever). Does not clear. For a thread that
+    /// holds the [`ServiceClock`], the timeout passes at once, by that clock.
     ///
     /// # Errors
     /// The operating system's.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Woken> {
-        let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(0) => Ok(Woken::TimedOut),
+        let mut fds = [PollFd::new(self.own().reader.as_fd(), PollFlags::POLLIN)];
+        let passes_at_once = timeout.filter(|_| ServiceClock::is_held());
+        match poll(&mut fds, passes_at_once.map_or(timeout, |_| Some(Duration::ZERO))) {
+            Ok(0) => {
+                passes_at_once.inspect(|timeout| ServiceClock::advance(*timeout));
+                Ok(Woken::TimedOut)
+            }
             Ok(_) => Ok(Woken::Notified),
             Err(Errno::EINTR) => Ok(Woken::Interrupted),
             Err(errno) => Err(errno.into()),
@@ -82,12 +116,12 @@ impl Wake {
 
     /// The end that becomes readable: for `poll`, `select`, `add_reader`.
     pub fn fileno(&self) -> RawFd {
-        self.reader.as_raw_fd()
+        self.own().reader.as_raw_fd()
     }
 
     /// The end that `signal.set_wakeup_fd` takes.
     pub fn signal_fileno(&self) -> RawFd {
-        self.writer.as_raw_fd()
+        self.own().writer.as_raw_fd()
     }
 }
 

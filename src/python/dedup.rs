@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyString, PyTuple};
 
 use super::session::PublishInfo;
-use crate::core::clock::{Clock, MonotonicClock};
+use crate::core::clock::{Clock, ServiceClock};
 use crate::core::dedup::Dedup;
 use crate::core::session::completion::Completion;
 
@@ -25,7 +25,7 @@ pub fn register(py: Python<'_>) -> PyResult<()> {
 #[derive(Default)]
 pub struct LastKeyValues {
     last: Mutex<Dedup>,
-    clock: MonotonicClock,
+    clock: ServiceClock,
 }
 
 impl LastKeyValues {

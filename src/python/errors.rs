@@ -33,6 +33,13 @@ pub fn publish_failed(py: Python<'_>, text: &str) -> PyErr {
     new(py, "PublishError", text)
 }
 
+/// The session is the parent's.
+pub fn forked(py: Python<'_>) -> PyErr {
+    let text = "this connection to the broker was made before a fork(), in the parent of this process, and is of no use \
+                here: make the service or client in this process, or call run() only after the fork";
+    new(py, "ForkError", text)
+}
+
 /// A message was refused with a result code of paho's.
 pub fn not_published(py: Python<'_>, rc: i32) -> PyErr {
     let words = py.import("miqro.mqtt").and_then(|mqtt| mqtt.call_method1("error_string", (rc,)));

@@ -1,10 +1,12 @@
 //! The bindings: they translate between Python and [`crate::core`], and decide nothing.
 
+mod clock;
 mod config;
 mod dedup;
 mod errors;
 mod json;
 mod payload;
+mod properties;
 mod router;
 mod schedule;
 mod session;
@@ -29,6 +31,8 @@ mod _native {
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
     #[pymodule_export]
+    use super::clock::{clock_advance, clock_hold, clock_is_held, clock_now, clock_release};
+    #[pymodule_export]
     use super::config::{
         check_auth, check_broker, check_tls, config_schema, nearest_name, read_password, section_problems,
     };
@@ -39,6 +43,8 @@ mod _native {
     #[pymodule_export]
     use super::payload::{check_topic, payload, payload_text};
     #[pymodule_export]
+    use super::properties::Properties;
+    #[pymodule_export]
     use super::router::Router;
     #[pymodule_export]
     use super::schedule::Timer;
@@ -47,7 +53,7 @@ mod _native {
     #[pymodule_export]
     use super::state_file::StateFile;
     #[pymodule_export]
-    use super::wake::Wake;
+    use super::wake::{Wake, forked};
     #[pymodule_export]
     use super::yaml::{YamlDocument, config_load, yaml_load};
     #[pymodule_export]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use crate::core::clock::{Clock, MonotonicClock};
+use crate::core::clock::{Clock, ServiceClock};
 use crate::core::schedule::Timer as CoreTimer;
 
 fn now() -> Duration {
-    MonotonicClock.now()
+    ServiceClock.now()
 }
 
-/// When a loop is due: on a grid of `interval_us` microseconds, by the monotonic clock. Starts stopped.
+/// When a loop is due: on a grid of `interval_us` microseconds, by the clock of the services. Starts stopped.
 #[pyclass(frozen, module = "miqro._native")]
 pub struct Timer {
     inner: Mutex<CoreTimer>,
@@ -55,7 +55,11 @@ impl Timer {
     fn remaining(&self) -> Option<f64> {
         let due = self.inner().next_due()?;
         let now = now();
-        Some(due.as_secs_f64() - now.as_secs_f64())
+        // The difference first: as numbers, two times that are far from zero have lost what is between them.
+        Some(match due.checked_sub(now) {
+            Some(left) => left.as_secs_f64(),
+            None => -(now.saturating_sub(due).as_secs_f64()),
+        })
     }
 
     /// Whether it is due; if so, the next time is set: a call begins.

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::errors;
+use super::properties::Properties;
 use super::router::Router;
 use super::wake::Wake;
 use crate::core::payload;
@@ -18,6 +19,7 @@ use crate::core::session::completion::{Completion, Outcome, Settled as CoreSettl
 use crate::core::session::event::Event as CoreEvent;
 use crate::core::session::message::{Message as CoreMessage, QoS};
 use crate::core::session::options::SessionOptions;
+use crate::core::session::packet::Subscription;
 use crate::core::session::protocol::Refusal;
 use crate::core::topic;
 
@@ -33,28 +35,39 @@ fn qos(value: u8) -> PyResult<QoS> {
     QoS::try_from(value).map_err(|value| PyValueError::new_err(format!("qos must be 0, 1 or 2, not {value}")))
 }
 
+fn to_options(options: &Bound<'_, PyDict>) -> PyResult<SessionOptions> {
+    pythonize::depythonize(options).map_err(|error| errors::config(options.py(), &error.to_string()))
+}
+
 /// What the session tells. One class for each kind of event.
 #[pyclass(frozen, module = "miqro._native")]
 pub enum Event {
     /// The broker has accepted us; `outage` is the time in seconds without a connection.
-    Connected { session_present: bool, outage: Option<f64> },
+    /// `protocol` is 4 for MQTT 3.1.1, 5 for MQTT 5; `assigned_client_id` is what the broker has chosen.
+    Connected { session_present: bool, outage: Option<f64>, protocol: u8, assigned_client_id: Option<String> },
     /// The broker said no: the CONNACK code, in words, and the seconds until the next attempt.
     Refused { code: u8, reason: String, retry_in: f64 },
     /// No broker answered.
     Unreachable { reason: String, retry_in: f64 },
     /// The connection has ended.
     Disconnected { reason: String, requested: bool, retry_in: Option<f64> },
-    /// A SUBSCRIBE was answered: each filter with the QoS granted, None where it was refused.
-    Subscribed { mid: u16, granted: Vec<(String, Option<u8>)> },
-    /// An UNSUBSCRIBE was answered.
-    Unsubscribed { mid: u16 },
+    /// A SUBSCRIBE was answered: each filter with the QoS granted, or with the reason of the refusal.
+    Subscribed { mid: u16, granted: Vec<(String, Option<u8>, Option<String>)> },
+    /// An UNSUBSCRIBE was answered: filters that the broker did not let go of, and why.
+    Unsubscribed { mid: u16, refused: Vec<(String, String)> },
+    /// The broker does not take messages: the topic of the first of them, why, and how many.
+    Rejected { topic: String, reason: String, count: u64 },
+    /// The broker does not do all that was asked for.
+    Limited { reason: String },
     /// A message was acknowledged.
     Published { mid: u16 },
-    /// Messages were dropped while the broker was away; `topics` is None when there were too many.
-    Dropped { count: u64, topics: Option<Vec<String>> },
+    /// Messages were dropped while the broker was away.
+    Dropped { count: u64 },
     /// Messages of QoS 0 from the broker were dropped: the inbox is full, and the service waits for an
     /// acknowledgement that is behind them.
     Overrun { count: u64 },
+    /// The durable outbox has something to say; `trouble` where something is wrong.
+    Storage { text: String, trouble: bool },
     /// The engine has failed.
     Terminated { reason: String },
 }
@@ -63,9 +76,12 @@ pub enum Event {
 fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
     Ok(match event {
         CoreEvent::Message(message) => return Err(message),
-        CoreEvent::Connected { session_present, outage } => {
-            Event::Connected { session_present, outage: outage.map(|outage| outage.as_secs_f64()) }
-        }
+        CoreEvent::Connected { session_present, outage, version, assigned_client_id } => Event::Connected {
+            session_present,
+            outage: outage.map(|outage| outage.as_secs_f64()),
+            protocol: version.level(),
+            assigned_client_id,
+        },
         CoreEvent::Refused { code, reason, retry_in } => {
             Event::Refused { code, reason, retry_in: retry_in.as_secs_f64() }
         }
@@ -79,12 +95,23 @@ fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
         },
         CoreEvent::Subscribed { mid, granted } => Event::Subscribed {
             mid,
-            granted: granted.into_iter().map(|(filter, qos)| (filter, qos.map(|qos| qos as u8))).collect(),
+            granted: granted
+                .into_iter()
+                .map(|(filter, granted)| match granted {
+                    Ok(qos) => (filter, Some(qos as u8), None),
+                    Err(reason) => (filter, None, Some(reason)),
+                })
+                .collect(),
         },
-        CoreEvent::Unsubscribed { mid } => Event::Unsubscribed { mid },
+        CoreEvent::Unsubscribed { mid, refused } => Event::Unsubscribed { mid, refused },
+        CoreEvent::Rejected { topic, reason, count } => {
+            Event::Rejected { topic, reason: reason.to_string(), count }
+        }
+        CoreEvent::Limited { reason } => Event::Limited { reason },
         CoreEvent::Published { mid } => Event::Published { mid },
-        CoreEvent::Dropped { count, topics } => Event::Dropped { count, topics },
+        CoreEvent::Dropped { count } => Event::Dropped { count },
         CoreEvent::Overrun { count } => Event::Overrun { count },
+        CoreEvent::Storage { text, trouble } => Event::Storage { text, trouble },
         CoreEvent::Terminated { reason } => Event::Terminated { reason },
     })
 }
@@ -125,6 +152,12 @@ impl Message {
     #[getter]
     fn dup(&self) -> bool {
         self.inner.dup
+    }
+
+    /// What it says besides its payload; None where it says nothing, and with MQTT 3.1.1.
+    #[getter]
+    fn properties(&self) -> Option<Properties> {
+        self.inner.properties.as_ref().map(|properties| Properties { inner: (**properties).clone() })
     }
 
     fn __repr__(&self) -> String {
@@ -187,6 +220,9 @@ impl PublishInfo {
         let timeout =
             timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if session.is_of_parent() {
+            return Err(errors::forked(py));
+        }
         let _waiting = session.waiting_for_broker();
         let _awaited = session.awaiting_answer();
         loop {
@@ -204,8 +240,9 @@ impl PublishInfo {
     /// Whether nothing more will happen; raises what `wait_for_publish` would raise then.
     fn settled(&self, py: Python<'_>) -> PyResult<bool> {
         let outcome = self.outcome();
+        let settled = outcome != Outcome::Pending;
         self.check(py, outcome)?;
-        Ok(outcome != Outcome::Pending)
+        Ok(settled)
     }
 
     /// Puts `token` into `settled` when it is settled; at once if it is. Ends with `unwatch`.
@@ -260,6 +297,13 @@ pub struct Session {
     inner: Arc<CoreSession>,
 }
 
+impl Session {
+    /// The session, unless it belongs to the parent of this process.
+    fn own(&self, py: Python<'_>) -> PyResult<&Arc<CoreSession>> {
+        if self.inner.is_of_parent() { Err(errors::forked(py)) } else { Ok(&self.inner) }
+    }
+}
+
 #[pymethods]
 impl Session {
     /// A session that has not started. `wake` is notified of each event.
@@ -269,9 +313,20 @@ impl Session {
     #[new]
     #[pyo3(signature = (options: "dict[str, object]", wake))]
     fn new(options: &Bound<'_, PyDict>, wake: &Wake) -> PyResult<Self> {
-        let options: SessionOptions = pythonize::depythonize(options)
-            .map_err(|error| errors::config(options.py(), &error.to_string()))?;
+        let options = to_options(options)?;
         Ok(Self { inner: Arc::new(CoreSession::new(options, Arc::clone(&wake.inner))) })
+    }
+
+    /// Changes the options: those of the connection count from the next one on, those of the queue for messages
+    /// still to come. `max_incoming_messages` stays.
+    ///
+    /// Raises:
+    ///     miqro.ConfigError: An option is not known or of the wrong type.
+    ///     miqro.MiqroError: It belongs to the parent of this process.
+    #[pyo3(signature = (options: "dict[str, object]"))]
+    fn configure(&self, options: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.own(options.py())?.configure(to_options(options)?);
+        Ok(())
     }
 
     /// Starts the network thread; does nothing when it runs.
@@ -279,15 +334,16 @@ impl Session {
     /// Raises:
     ///     OSError: The operating system gives no thread or no descriptors.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| self.inner.start())?)
+        let session = self.own(py)?;
+        Ok(py.detach(|| session.start())?)
     }
 
     /// Accepts a message for delivery; waits while the queue is full and the broker there.
     ///
     /// Raises:
-    ///     ValueError: Topic, size or qos cannot be sent.
+    ///     ValueError: Topic, size, qos or properties cannot be sent.
     ///     TypeError: The payload is neither text nor bytes.
-    #[pyo3(signature = (topic, payload: "str | bytes | bytearray", qos=0, retain=false))]
+    #[pyo3(signature = (topic, payload: "str | bytes | bytearray", qos=0, retain=false, properties=None))]
     fn publish(
         &self,
         py: Python<'_>,
@@ -295,7 +351,9 @@ impl Session {
         payload: &Bound<'_, PyAny>,
         qos: u8,
         retain: bool,
+        properties: Option<&Bound<'_, Properties>>,
     ) -> PyResult<PublishInfo> {
+        let session = self.own(py)?;
         let payload = if let Ok(text) = payload.cast::<PyString>() {
             Bytes::copy_from_slice(text.to_str()?.as_bytes())
         } else if let Ok(bytes) = payload.cast::<PyBytes>() {
@@ -307,17 +365,28 @@ impl Session {
         };
         let qos = self::qos(qos)?;
         topic::check_topic(topic).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        CoreSession::check_size(topic, &payload).map_err(PyValueError::new_err)?;
+        let properties = match properties {
+            None => None,
+            Some(properties) => {
+                session.check_properties().map_err(PyValueError::new_err)?;
+                Some(Box::new(properties.get().inner.clone()))
+            }
+        };
+        CoreSession::check_size(topic, &payload, properties.as_deref()).map_err(PyValueError::new_err)?;
         loop {
-            match self.inner.publish(topic.to_owned(), payload.clone(), qos, retain) {
+            let (topic, payload, properties) = (topic.to_owned(), payload.clone(), properties.clone());
+            let message = CoreMessage { topic, payload, qos, retain, dup: false, properties };
+            let size = message.size();
+            match session.publish_message(message) {
                 Ok(receipt) => {
-                    let pending = Some((receipt.completion, Arc::clone(&self.inner)));
+                    let pending = Some((receipt.completion, Arc::clone(session)));
                     return Ok(PublishInfo { rc: RC_SUCCESS, mid: receipt.mid, pending });
                 }
                 Err(Refusal::Closed) => return Ok(PublishInfo::new(RC_NO_CONNECTION, 0)),
+                Err(Refusal::TooLarge(reason)) => return Err(PyValueError::new_err(reason)),
                 Err(Refusal::FullWhileOffline) => return Ok(PublishInfo::new(RC_QUEUE_FULL, 0)),
                 Err(Refusal::FullWhileConnected) => {
-                    if !py.detach(|| self.inner.wait_for_room(topic.len() + payload.len(), SIGNAL_CHECK)) {
+                    if !py.detach(|| session.wait_for_room(size, SIGNAL_CHECK)) {
                         return Ok(PublishInfo::new(RC_QUEUE_FULL, 0));
                     }
                     py.check_signals()?;
@@ -326,53 +395,65 @@ impl Session {
         }
     }
 
-    /// Subscribes to filters, each with its qos, now and on every connect. Returns the number of the request.
+    /// Subscribes to filters, now and on every connect, each with its qos, or with the byte of subscription options
+    /// of MQTT 5 (section 3.8.3.1). Returns the number of the request.
     ///
     /// Raises:
-    ///     ValueError: A filter or a qos is not valid.
-    fn subscribe(&self, filters: Vec<(String, u8)>) -> PyResult<u16> {
+    ///     ValueError: A filter or its qos or options are not valid.
+    fn subscribe(&self, py: Python<'_>, filters: Vec<(String, u8)>) -> PyResult<u16> {
         let filters = filters.into_iter().map(|(filter, value)| {
             topic::check_filter(&filter).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            Ok((filter, qos(value)?))
+            let how = Subscription::for_filter(&filter, value).map_err(PyValueError::new_err)?;
+            Ok((filter, how))
         });
-        Ok(self.inner.subscribe(filters.collect::<PyResult<_>>()?))
+        Ok(self.own(py)?.subscribe(filters.collect::<PyResult<Vec<_>>>()?))
     }
 
     /// Ends subscriptions. Returns the number of the request.
-    fn unsubscribe(&self, filters: Vec<String>) -> u16 {
-        self.inner.unsubscribe(filters)
+    fn unsubscribe(&self, py: Python<'_>, filters: Vec<String>) -> PyResult<u16> {
+        Ok(self.own(py)?.unsubscribe(filters))
     }
 
     /// What this thread publishes from now on is the greeting, until `greeted`: it is sent ahead of the queue.
     fn begin_greeting(&self) {
-        self.inner.begin_greeting();
+        if !self.inner.is_of_parent() {
+            self.inner.begin_greeting();
+        }
     }
 
     /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
     fn begin_farewell(&self) {
-        self.inner.begin_farewell();
+        if !self.inner.is_of_parent() {
+            self.inner.begin_farewell();
+        }
     }
 
     /// A turn of work begins: what is published may be held back for a millisecond, to go out in one write.
     fn cork(&self) {
-        self.inner.cork();
+        if !self.inner.is_of_parent() {
+            self.inner.cork();
+        }
     }
 
     /// The turn is over: out with it.
     fn uncork(&self) {
-        self.inner.uncork();
+        if !self.inner.is_of_parent() {
+            self.inner.uncork();
+        }
     }
 
     /// The greeting is said: what was queued may be sent.
     fn greeted(&self) {
-        self.inner.greeted();
+        if !self.inner.is_of_parent() {
+            self.inner.greeted();
+        }
     }
 
     /// Up to `limit` events, in order.
     #[pyo3(signature = (limit) -> "list[Event | Message]")]
     fn take<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
         let mut events = Vec::new();
-        self.inner.take_events(limit, &mut events);
+        self.own(py)?.take_events(limit, &mut events);
         let list = PyList::empty(py);
         for event in events {
             match translate(event) {
@@ -384,8 +465,8 @@ impl Session {
     }
 
     /// As `take`, but messages come as (topic, text, routes): the text of contract C14, and the handlers that
-    /// `router` finds for the topic.
-    #[pyo3(signature = (limit, router) -> "list[Event | tuple[str, str, tuple[tuple[int, str | None], ...]]]")]
+    /// `router` finds for the topic. One that has properties is followed by the message itself.
+    #[pyo3(signature = (limit, router) -> "list[Event | tuple[str, str, tuple[tuple[int, str | None], ...]] | tuple[str, str, tuple[tuple[int, str | None], ...], Message]]")]
     fn take_routed<'py>(
         &self,
         py: Python<'py>,
@@ -393,14 +474,24 @@ impl Session {
         router: &Router,
     ) -> PyResult<Bound<'py, PyList>> {
         let mut events = Vec::new();
-        self.inner.take_events(limit, &mut events);
+        self.own(py)?.take_events(limit, &mut events);
         let list = PyList::empty(py);
         for event in events {
             match translate(event) {
                 Ok(event) => list.append(event)?,
                 Err(message) => {
                     let found = router.route(py, &message.topic)?;
-                    list.append((message.topic, payload::text(&message.payload), found))?;
+                    let text = payload::text(&message.payload);
+                    if message.properties.is_none() {
+                        list.append((message.topic, text, found))?;
+                    } else {
+                        list.append((
+                            message.topic.clone(),
+                            text.into_owned(),
+                            found,
+                            Message { inner: message },
+                        ))?;
+                    }
                 }
             }
         }
@@ -413,26 +504,42 @@ impl Session {
     ///     How many messages were still owed to the broker.
     fn close(&self, py: Python<'_>, timeout: f64) -> usize {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::ZERO);
-        py.detach(|| self.inner.close(timeout))
+        // What is the parent's is for the parent to end.
+        self.own(py).map_or(0, |session| py.detach(|| session.close(timeout)))
     }
 
     /// Whether the broker has accepted us and the connection stands.
     fn is_connected(&self) -> bool {
-        self.inner.is_connected()
+        !self.inner.is_of_parent() && self.inner.is_connected()
+    }
+
+    /// Whether it was started in a process that this one is a fork() of: then it is of no use here.
+    fn is_of_parent(&self) -> bool {
+        self.inner.is_of_parent()
+    }
+
+    /// The version that the connection speaks, or the next one will: 4 is MQTT 3.1.1, 5 MQTT 5.
+    fn protocol(&self) -> u8 {
+        self.inner.version().level()
+    }
+
+    /// Whether properties of messages can reach the broker: it speaks MQTT 5, or may do so yet.
+    fn takes_properties(&self) -> bool {
+        self.inner.check_properties().is_ok()
     }
 
     /// Whether the network thread runs.
     fn is_running(&self) -> bool {
-        self.inner.is_running()
+        !self.inner.is_of_parent() && self.inner.is_running()
     }
 
     /// Messages owed to the broker, and their bytes.
-    fn owed(&self) -> (usize, usize) {
-        self.inner.owed()
+    fn owed(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
+        Ok(self.own(py)?.owed())
     }
 
     /// Messages that wait for the service.
-    fn waiting(&self) -> usize {
-        self.inner.waiting()
+    fn waiting(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.own(py)?.waiting())
     }
 }

@@ -6,12 +6,19 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::core::fork;
 use crate::core::wake::{Wake as CoreWake, Woken};
 
 /// A descriptor to sleep on. `fileno()` becomes readable when somebody calls `notify()`.
 #[pyclass(frozen, module = "miqro._native")]
 pub struct Wake {
     pub inner: Arc<CoreWake>,
+}
+
+/// To be called in the child after each `fork()`, by `os.register_at_fork`.
+#[pyfunction]
+pub fn forked() {
+    fork::forked();
 }
 
 #[pymethods]
@@ -44,13 +51,14 @@ impl Wake {
         let timeout =
             timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut left = timeout;
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match py.detach(|| self.inner.wait(left))? {
                 Woken::Notified => return Ok(true),
                 Woken::TimedOut => return Ok(false),
                 Woken::Interrupted => py.check_signals()?,
             }
+            left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         }
     }
 

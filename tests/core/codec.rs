@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use miqro::core::session::codec::{CodecError, decode, encode, encode_publish};
 use miqro::core::session::message::{Message, QoS};
-use miqro::core::session::packet::{Connect, Packet, Will};
+use miqro::core::session::packet::{Connect, Packet, Reason, Subscription, Version, Will};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -33,7 +33,8 @@ fn publish() -> impl Strategy<Value = Packet> {
     (text(), payload(), qos(), any::<bool>(), any::<bool>(), 1..=u16::MAX).prop_map(
         |(topic, payload, qos, retain, dup, id)| {
             let id = (qos != QoS::AtMostOnce).then_some(id);
-            Packet::Publish(Message { topic, payload, qos, retain, dup }, id)
+            let dup = dup && id.is_some();
+            Packet::Publish(Message { topic, payload, qos, retain, dup, properties: None }, id)
         },
     )
 }
@@ -44,9 +45,13 @@ fn connect() -> impl Strategy<Value = Packet> {
     let login = prop::option::of((text(), text()));
     (text(), any::<bool>(), any::<u16>(), prop::option::of(will), login).prop_map(
         |(client_id, clean_session, keepalive, will, login)| {
-            Packet::Connect(Connect { client_id, clean_session, keepalive, will, login })
+            Packet::Connect(Connect { properties: None, client_id, clean_session, keepalive, will, login })
         },
     )
+}
+
+fn granted() -> impl Strategy<Value = Result<QoS, u8>> {
+    prop_oneof![qos().prop_map(Ok), Just(Err(0x80))]
 }
 
 fn packet() -> impl Strategy<Value = Packet> {
@@ -54,27 +59,31 @@ fn packet() -> impl Strategy<Value = Packet> {
     let filters = || prop::collection::vec(text(), 1..5);
     prop_oneof![
         connect(),
-        (any::<bool>(), any::<u8>()).prop_map(|(present, code)| Packet::ConnAck(present && code == 0, code)),
+        (any::<bool>(), any::<u8>()).prop_map(|(present, code)| Packet::ConnAck(
+            present && code == 0,
+            code,
+            None
+        )),
         publish(),
-        id.clone().prop_map(Packet::PubAck),
-        id.clone().prop_map(Packet::PubRec),
+        id.clone().prop_map(|id| Packet::PubAck(id, Reason::SUCCESS)),
+        id.clone().prop_map(|id| Packet::PubRec(id, Reason::SUCCESS)),
         id.clone().prop_map(Packet::PubRel),
         id.clone().prop_map(Packet::PubComp),
-        (id.clone(), prop::collection::vec((text(), qos()), 1..5))
+        (id.clone(), prop::collection::vec((text(), qos().prop_map(Subscription::from)), 1..5))
             .prop_map(|(id, filters)| Packet::Subscribe(id, filters)),
-        (id.clone(), prop::collection::vec(prop::option::of(qos()), 1..5))
-            .prop_map(|(id, granted)| Packet::SubAck(id, granted)),
+        (id.clone(), prop::collection::vec(granted(), 1..5))
+            .prop_map(|(id, granted)| Packet::SubAck(id, granted, None)),
         (id.clone(), filters()).prop_map(|(id, filters)| Packet::Unsubscribe(id, filters)),
-        id.prop_map(Packet::UnsubAck),
+        id.prop_map(|id| Packet::UnsubAck(id, Vec::new())),
         Just(Packet::PingReq),
         Just(Packet::PingResp),
-        Just(Packet::Disconnect),
+        Just(Packet::Disconnect(None)),
     ]
 }
 
 fn encoded(packet: &Packet) -> BytesMut {
     let mut buffer = BytesMut::new();
-    encode(packet, &mut buffer).expect("it can be encoded");
+    encode(packet, &mut buffer, Version::V311).expect("it can be encoded");
     buffer
 }
 
@@ -85,13 +94,13 @@ proptest! {
     fn every_packet_survives_the_wire_alone_and_in_company(packets in prop::collection::vec(packet(), 1..5)) {
         let mut buffer = BytesMut::new();
         for packet in &packets {
-            encode(packet, &mut buffer).unwrap();
+            encode(packet, &mut buffer, Version::V311).unwrap();
         }
         for packet in packets {
-            prop_assert_eq!(decode(&mut buffer, NO_LIMIT).unwrap(), Some(packet));
+            prop_assert_eq!(decode(&mut buffer, NO_LIMIT, Version::V311).unwrap(), Some(packet));
         }
         prop_assert!(buffer.is_empty());
-        prop_assert_eq!(decode(&mut buffer, NO_LIMIT).unwrap(), None);
+        prop_assert_eq!(decode(&mut buffer, NO_LIMIT, Version::V311).unwrap(), None);
     }
 
     #[test]
@@ -99,7 +108,7 @@ proptest! {
         let Packet::Publish(mut message, id) = packet else { unreachable!() };
         let before = message.clone();
         let mut buffer = BytesMut::new();
-        encode_publish(&mut message, id.unwrap_or(0), dup, &mut buffer).unwrap();
+        encode_publish(&mut message, id.unwrap_or(0), dup, &mut buffer, Version::V311).unwrap();
         prop_assert_eq!(&message, &before);
         prop_assert_eq!(buffer, encoded(&Packet::Publish(Message { dup, ..before }, id)));
     }
@@ -111,11 +120,11 @@ proptest! {
         let step = whole.len() / 200 + 1;
         for length in (0..whole.len().min(20)).chain((0..whole.len()).step_by(step)).chain([whole.len() - 1]) {
             let mut buffer = BytesMut::from(&whole[..length]);
-            let decoded = decode(&mut buffer, NO_LIMIT);
+            let decoded = decode(&mut buffer, NO_LIMIT, Version::V311);
             prop_assert!(matches!(decoded, Ok(None)), "{length} of {} bytes: {decoded:?}", whole.len());
             prop_assert_eq!(buffer.len(), length);
             buffer.extend_from_slice(&whole[length..]);
-            prop_assert_eq!(decode(&mut buffer, NO_LIMIT).unwrap(), Some(packet.clone()));
+            prop_assert_eq!(decode(&mut buffer, NO_LIMIT, Version::V311).unwrap(), Some(packet.clone()));
         }
     }
 }
@@ -152,7 +161,7 @@ fn mutated_packets_never_panic() {
         let mut buffer = BytesMut::from(&bytes[..]);
         loop {
             let left = buffer.len();
-            match decode(&mut buffer, 100_000) {
+            match decode(&mut buffer, 100_000, Version::V311) {
                 Ok(None) => break,
                 Ok(Some(_)) => read += 1,
                 Err(_) => {
@@ -175,12 +184,13 @@ fn a_packet_over_the_limit_is_refused_by_its_header() {
             qos: QoS::AtMostOnce,
             retain: false,
             dup: false,
+            properties: None,
         },
         None,
     ));
-    assert!(decode(&mut whole.clone(), 100).unwrap().is_some());
+    assert!(decode(&mut whole.clone(), 100, Version::V311).unwrap().is_some());
     let mut header = BytesMut::from(&whole[..2]);
-    match decode(&mut header, 99) {
+    match decode(&mut header, 99, Version::V311) {
         Err(CodecError::TooLarge { size: 100, limit: 99 }) => {}
         other => panic!("{other:?}"),
     }
@@ -201,7 +211,7 @@ fn reserved_flags_and_wrong_lengths_are_refused() {
         &[0x20, 0],          // an empty CONNACK
     ];
     for bytes in bad {
-        let decoded = decode(&mut BytesMut::from(bytes), NO_LIMIT);
-        assert!(matches!(decoded, Err(CodecError::Malformed(_))), "{bytes:02x?}: {decoded:?}");
+        let decoded = decode(&mut BytesMut::from(bytes), NO_LIMIT, Version::V311);
+        assert!(matches!(decoded, Err(CodecError::Malformed(Version::V311, _))), "{bytes:02x?}: {decoded:?}");
     }
 }

@@ -54,6 +54,7 @@ class Broker:
         acl: The lines of an access control file.
         persistent: Keep sessions and retained messages on disk, saved at every change, so that they survive
             ``kill -9``.
+        autosave: With ``persistent``: whether it saves by itself, or only at :meth:`save`, which is quicker.
         options: More lines for its configuration.
     """
 
@@ -65,6 +66,7 @@ class Broker:
         users: Mapping[str, str] | None = None,
         acl: Sequence[str] | None = None,
         persistent: bool = False,
+        autosave: bool = True,
         options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
@@ -74,6 +76,7 @@ class Broker:
         self.users = dict(users or {})
         self.acl = acl
         self.persistent = persistent
+        self.autosave = autosave
         self.options = list(options)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -222,8 +225,8 @@ class Broker:
         if self.persistent:
             lines += [
                 f"persistence_location {self.folder}/",
-                "autosave_on_changes true",
-                "autosave_interval 1",
+                f"autosave_on_changes {'true' if self.autosave else 'false'}",
+                f"autosave_interval {1 if self.autosave else 0}",
             ]
         if self.users:
             lines.append(f"password_file {self._passwords()}")

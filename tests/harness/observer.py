@@ -84,6 +84,11 @@ class Observer:
         self.wait_subscribed()
         return self
 
+    @property
+    def subscribed(self) -> bool:
+        """Whether the broker has confirmed the subscriptions of this connection."""
+        return self._subscribed.is_set()
+
     def wait_subscribed(self, timeout: float = TIMEOUT) -> None:
         """Return when it is subscribed: at once, or again after the broker was restarted."""
         if not self._subscribed.wait(timeout):
@@ -168,17 +173,18 @@ class Observer:
         """Return the payloads of a topic, as text, that came so far."""
         return [message.text for message in self.on(topic)]
 
-    def barrier(self, timeout: float = TIMEOUT) -> int:
+    def barrier(self, timeout: float = TIMEOUT, *, qos: int = 1) -> int:
         """Send a message to itself and wait for it; return the length of the record then.
 
         What the broker had accepted before this call is in the record afterwards: the way to say "nothing
-        came" without waiting for some time.
+        came" without waiting for some time. What came at QoS 2 needs one at QoS 2: it is there only when the broker
+        has released it.
         """
         marker = f"harness/barrier/{next(_numbers)}"
         if "#" not in self._filters:
             message = "a barrier needs an observer that is subscribed to '#'"
             raise ValueError(message)
-        self._client.publish(marker, b"", 1)
+        self._client.publish(marker, b"", qos)
         self.wait_for(marker, timeout=timeout)
         return len(self.received)
 

@@ -112,10 +112,10 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self.connections += 1
             try:
                 broker = socket.create_connection(("127.0.0.1", self.target), 5.0)
             except OSError:
+                self.connections += 1
                 _reset(client)
                 continue
             broker.settimeout(None)
@@ -125,6 +125,8 @@ class Proxy:
                 keep = not (self._refusing or self._closed)
                 if keep:
                     self._open |= {client, broker}
+                # Not before it can be cut: who waits for it may cut it at once.
+                self.connections += 1
             if not keep:
                 _reset(client)
                 _reset(broker)

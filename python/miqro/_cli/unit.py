@@ -18,6 +18,9 @@ ProtectKernelLogs=yes
 ProtectControlGroups=yes
 PrivateTmp=yes
 """
+# Seconds without a sign of life after which systemd restarts a service; also what it has for its start. More than
+# slow devices and downloads take.
+PATIENCE_SECONDS = 300
 # These need no namespaces, which a user's own manager often may not make.
 _SANDBOX = """\
 NoNewPrivileges=yes
@@ -75,11 +78,14 @@ Description={plain(service_name)} MIQRO microservice
 {network}StartLimitIntervalSec=0
 
 [Service]
-Type=simple
+Type=notify
+NotifyAccess=main
 ExecStart={exec_start}
 WorkingDirectory={plain(working_directory)}
 {variables}{account}Restart=always
 RestartSec=10
+WatchdogSec={PATIENCE_SECONDS}
+TimeoutStartSec={PATIENCE_SECONDS}
 TimeoutStopSec=10
 {_SYSTEM_SANDBOX if user is not None else ""}{_SANDBOX}
 [Install]

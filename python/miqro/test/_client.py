@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from miqro.mqtt import Properties
+
 
 class DummyMessage:
     """A message as a service receives it.
@@ -17,13 +19,17 @@ class DummyMessage:
         topic: Its topic.
         payload: Its payload; text and numbers are encoded, `None` is an empty payload.
         retain: Whether the broker had kept it.
+        properties: What else it says (MQTT 5): a `miqro.mqtt.Properties`.
 
     Raises:
         TypeError: The payload is of another type.
     """
 
-    def __init__(self, topic: str, payload: object = b"", retain: bool = False) -> None:
+    def __init__(
+        self, topic: str, payload: object = b"", retain: bool = False, properties: Properties | None = None
+    ) -> None:
         self.topic = topic
+        self.properties = properties
         self.payload = _encode(payload)
         self.retain = retain
         self.qos = 0
@@ -43,6 +49,7 @@ class Published(tuple[str, str]):  # noqa: SLOT001 - it has attributes
         payload: The payload as it goes over the wire.
         qos: The quality of service.
         retain: Whether the broker shall keep it.
+        properties: What else it says (MQTT 5).
     """
 
     topic: str
@@ -50,13 +57,22 @@ class Published(tuple[str, str]):  # noqa: SLOT001 - it has attributes
     payload: bytes
     qos: int
     retain: bool
+    properties: Properties | None
 
-    def __new__(cls, topic: str, payload: object, qos: int = 0, retain: bool = False) -> Self:
+    def __new__(
+        cls,
+        topic: str,
+        payload: object,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> Self:
         """Make the pair; the payload is decoded as a service's handler would."""
         encoded = _encode(payload)
         text = encoded.decode("utf-8", errors="replace")
         self = super().__new__(cls, (topic, text))
         self.topic, self.text, self.payload, self.qos, self.retain = topic, text, encoded, qos, retain
+        self.properties = properties
         return self
 
 
@@ -102,6 +118,9 @@ class DummyMQTTClient:
         credentials: What it called `username_pw_set` with, by name.
         tls_arguments: What it called `tls_set` with, by name; `None` where it did not.
     """
+
+    #: It is a client of MQTT 5, as far as a service can tell.
+    takes_properties = True
 
     def __init__(self, client_id: str = "", *args: object, **kwargs: object) -> None:
         self.client_id = client_id
@@ -152,10 +171,15 @@ class DummyMQTTClient:
     # --- for the service ---
 
     def publish(
-        self, topic: str, payload: object = None, qos: int = 0, retain: bool = False, **options: object
+        self,
+        topic: str,
+        payload: object = None,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
     ) -> DummyPublishInfo:
         """Keep a message in `message_queue`."""
-        self.message_queue.append(Published(topic, payload, qos, retain))
+        self.message_queue.append(Published(topic, payload, qos, retain, properties))
         return DummyPublishInfo(0, self._next_mid())
 
     def subscribe(

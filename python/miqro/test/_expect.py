@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ._time import Deadline
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import CodeType
     from typing import TypeAlias
+
+    from ._client import Published
 
     Condition: TypeAlias = "str | Callable[[str], object]"
 
@@ -106,6 +110,70 @@ class Expectation:
         except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to read it
             return f"{shorten(text)} made it raise {type(error).__name__}: {error}"
         return None if met else f"it was {shorten(text)}"
+
+
+def meet(
+    expected: Mapping[str, object],
+    queue: list[Published],
+    timeout: float,
+    wait: Callable[[float], object],
+    ended: Callable[[], str | None],
+) -> dict[str, list[str]]:
+    """Wait until messages have come that meet the expectations; see `tools.expect_next`.
+
+    Args:
+        expected: What is expected, by topic.
+        queue: Where messages come; those that are looked at on a topic that is named are taken off.
+        timeout: Seconds to wait.
+        wait: Lets messages come, for some seconds at most.
+        ended: Says why no more will come, if so.
+
+    Raises:
+        AssertionError: Something else came, or too little.
+    """
+    __tracebackhide__ = True
+    expectations = {topic: Expectation(topic, wanted) for topic, wanted in expected.items()}
+    only_silence = bool(expectations) and all(one.forbidden for one in expectations.values())
+    deadline = Deadline(timeout)
+    came: list[str] = []
+    looked_at = 0
+    while True:
+        while looked_at < len(queue):
+            if not only_silence and all(one.met for one in expectations.values()):
+                break
+            topic, text = queue[looked_at]
+            came.append(f"{deadline.passed():6.3f} s  {topic}  {shorten(text)}")
+            expectation = expectations.get(topic)
+            if expectation is None:
+                looked_at += 1
+                continue
+            if expectation.met and not expectation.forbidden:
+                looked_at += 1  # more than was asked for: left for whoever asks next
+                continue
+            del queue[looked_at]
+            if (wrong := expectation.take(text)) is not None:
+                raise AssertionError(_report(wrong, expectations, came))
+        if not only_silence and all(one.met for one in expectations.values()):
+            break
+        left = deadline.left()
+        why = ended()
+        if left <= 0 or why is not None:
+            if only_silence:
+                break
+            raise AssertionError(_report(why or f"not met within {timeout:g} s", expectations, came))
+        wait(left)
+    return {topic: one.matched for topic, one in expectations.items() if not one.forbidden}
+
+
+def _report(problem: str, expectations: Mapping[str, Expectation], came: list[str]) -> str:
+    """Return the text of a failure."""
+    lines = [
+        problem,
+        "Expected:",
+        *(f"  {one.describe()}" for one in expectations.values()),
+        "Came, in order:",
+    ]
+    return "\n".join([*lines, *(f"  {line}" for line in came or ["nothing"])])
 
 
 def shorten(text: str) -> str:

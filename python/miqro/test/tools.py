@@ -9,22 +9,24 @@
 
 All topics are absolute. The service must not be running: these functions run it, step by step, on the thread
 of the test. The first of them to be called connects the service; after `simulate_disconnect()` it stays
-unconnected until `service.mqtt_client.ensure_connected()`.
+unconnected until `service.mqtt_client.ensure_connected()`. Time is real; inside `with virtual_time():` it takes none.
 """
 
 from __future__ import annotations
 
-from time import monotonic
+from itertools import cycle
 
 from ._client import DummyMessage, DummyMQTTClient, DummyPublishInfo, Published
-from ._expect import Expectation, eventually, shorten
+from ._expect import eventually, meet
 from ._state import DummyState, ReadOnlyDummyState, reset_saved_state
+from ._time import Deadline, Steps, VirtualTime, virtual_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from miqro import Service
+    from miqro.mqtt import Properties
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -34,18 +36,26 @@ __all__ = [
     "DummyState",
     "Published",
     "ReadOnlyDummyState",
+    "VirtualTime",
     "eventually",
     "expect_next",
     "reset_saved_state",
     "run",
     "send",
+    "virtual_time",
 ]
 
 DEFAULT_TIMEOUT = 1.5
 """Seconds that `expect_next` waits where it is told nothing else."""
 
 
-def send(service: Service, topic: str, payload: object, retain: bool = False) -> None:
+def send(
+    service: Service,
+    topic: str,
+    payload: object,
+    retain: bool = False,
+    properties: Properties | None = None,
+) -> None:
     """Send a message to the service and let it handle it.
 
     What the service had published before is taken off the queue, so that what is there afterwards is its
@@ -56,10 +66,11 @@ def send(service: Service, topic: str, payload: object, retain: bool = False) ->
         topic: The topic, in full.
         payload: Text, bytes, a number, or `None` for an empty payload.
         retain: Whether the message is one that the broker had kept.
+        properties: What else it says (MQTT 5): a `miqro.mqtt.Properties`.
     """
     client = _client_of(service)
     client.message_queue.clear()
-    client.deliver(DummyMessage(topic, payload, retain))
+    client.deliver(DummyMessage(topic, payload, retain, properties))
     service._drain_incoming()
 
 
@@ -73,10 +84,11 @@ def run(service: Service, seconds: float) -> None:
         seconds: How long; at 0 everything that is due is done once.
     """
     client = _client_of(service)
-    end = monotonic() + seconds
-    _step(service, seconds)
-    while (left := end - monotonic()) > 0 and not service.stop:
-        _step(service, left)
+    deadline = Deadline(seconds)
+    steps = Steps(service)
+    steps.step(seconds)
+    while (left := deadline.left()) > 0 and not service.stop:
+        steps.step(left)
     client.message_queue.clear()
 
 
@@ -110,49 +122,16 @@ def expect_next(
     """
     __tracebackhide__ = True
     queue = _client_of(service).message_queue
-    expectations = {topic: Expectation(topic, wanted) for topic, wanted in expected.items()}
-    only_silence = bool(expectations) and all(one.forbidden for one in expectations.values())
-    timeout = DEFAULT_TIMEOUT if timeout is None else timeout
-    start = monotonic()
-    came: list[str] = []
-    looked_at = 0
-    while True:
-        while looked_at < len(queue):
-            if not only_silence and all(one.met for one in expectations.values()):
-                break
-            topic, text = queue[looked_at]
-            came.append(f"{monotonic() - start:6.3f} s  {topic}  {shorten(text)}")
-            expectation = expectations.get(topic)
-            if expectation is None:
-                looked_at += 1
-                continue
-            if expectation.met and not expectation.forbidden:
-                looked_at += 1  # more than was asked for: left for whoever asks next
-                continue
-            del queue[looked_at]
-            if (wrong := expectation.take(text)) is not None:
-                raise AssertionError(_report(wrong, expectations, came))
-        if not only_silence and all(one.met for one in expectations.values()):
-            break
-        left = timeout - (monotonic() - start)
-        if left <= 0 or service.stop:
-            if only_silence:
-                break
-            why = "the service stopped" if service.stop else f"not met within {timeout:g} s"
-            raise AssertionError(_report(why, expectations, came))
-        _step(service, left)
-    return {topic: one.matched for topic, one in expectations.items() if not one.forbidden}
-
-
-def _report(problem: str, expectations: Mapping[str, Expectation], came: list[str]) -> str:
-    """Return the text of a failure."""
-    lines = [
-        problem,
-        "Expected:",
-        *(f"  {one.describe()}" for one in expectations.values()),
-        "Came, in order:",
-    ]
-    return "\n".join([*lines, *(f"  {line}" for line in came or ["nothing"])])
+    steps = Steps(service)
+    # What is due is done, and looked at, before any time is waited.
+    works = cycle((True, False))
+    return meet(
+        expected,
+        queue,
+        DEFAULT_TIMEOUT if timeout is None else timeout,
+        wait=lambda left: steps.step(0 if next(works) else left),
+        ended=lambda: "the service stopped" if service.stop else None,
+    )
 
 
 def _client_of(service: Service) -> DummyMQTTClient:
@@ -164,17 +143,7 @@ def _client_of(service: Service) -> DummyMQTTClient:
         )
     if not client.was_connected:
         client.ensure_connected()
+        # As `run()` does: the first calls are due now.
+        for loop in service.LOOPS or ():
+            loop._begin()
     return client
-
-
-def _step(service: Service, at_most: float) -> None:
-    """Make one step of the service's own loop that waits for no more than these seconds."""
-    own = vars(service).get("MAX_LOOP_INTERVAL")
-    service.MAX_LOOP_INTERVAL = max(0.0, min(at_most, service.MAX_LOOP_INTERVAL))
-    try:
-        service._loop_step()
-    finally:
-        if own is None:
-            del service.MAX_LOOP_INTERVAL
-        else:
-            service.MAX_LOOP_INTERVAL = own

@@ -11,8 +11,8 @@ use super::fields::{Names, Whole};
 use super::section::Setting;
 use super::suggest::nearest;
 use super::{
-    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, PORT, Protocol, TLS_VERSIONS,
-    TRANSPORTS, Transport,
+    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, PORT, Protocol, SESSION_EXPIRY,
+    TLS_VERSIONS, TRANSPORTS, Transport,
 };
 
 impl<'de> Deserialize<'de> for Setting {
@@ -165,6 +165,11 @@ pub(super) fn queued_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     Ok(number.map_or(Broker::default().max_queued_bytes, i64::unsigned_abs))
 }
 
+pub(super) fn session_expiry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let seconds = whole(deserializer, "the expiry of the session in seconds", SESSION_EXPIRY)?;
+    Ok(seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)))
+}
+
 fn delay<'de, D: Deserializer<'de>>(deserializer: D, default: f64) -> Result<f64, D::Error> {
     #[expect(clippy::cast_precision_loss, reason = "no delay comes near 2^53 seconds")]
     let seconds = match set(deserializer)? {
@@ -211,7 +216,7 @@ pub(super) fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pro
         other => return Err(wrong_kind("3.1.1, 5 or auto", other)),
     };
     match name.as_str() {
-        "3.1.1" | "4" => Ok(Protocol::V311),
+        "3.1.1" | "311" | "4" => Ok(Protocol::V311),
         "5" | "5.0" => Ok(Protocol::V5),
         "auto" => Ok(Protocol::Auto),
         _ => {

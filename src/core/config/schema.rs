@@ -58,6 +58,7 @@ json_from! {
     bool: truth => Self::Bool(truth);
     i64: number => Self::Int(number);
     u16: number => Self::Int(number.into());
+    u32: number => Self::Int(number.into());
     u64: number => i64::try_from(number).map_or(Self::Null, Self::Int);
     f64: number => Self::Float(number);
     String: text => Self::Text(text);

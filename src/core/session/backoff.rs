@@ -24,6 +24,13 @@ impl Backoff {
         Self { min, max: max.max(min), ceiling: min }
     }
 
+    /// Delays between these from now on.
+    pub fn set_limits(&mut self, min: Duration, max: Duration) {
+        let ceiling = self.ceiling;
+        *self = Self::new(min, max);
+        self.ceiling = ceiling.clamp(self.min, self.max);
+    }
+
     /// The next delay. `random` is uniform in 0..1: half of the delay is fixed and half is drawn, so that the
     /// clients of a broker that comes back do not come back together.
     pub fn next_delay(&mut self, random: f64) -> Duration {
@@ -45,6 +52,19 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn new_limits_hold_from_the_next_delay_on() {
+        let mut backoff = Backoff::new(SECOND, 60 * SECOND);
+        for _ in 0..10 {
+            backoff.next_delay(1.0);
+        }
+        backoff.set_limits(SECOND, 5 * SECOND);
+        assert_eq!(backoff.next_delay(1.0), 5 * SECOND);
+        backoff.set_limits(10 * SECOND, 20 * SECOND);
+        assert_eq!(backoff.next_delay(1.0), 10 * SECOND);
+        assert_eq!(backoff.next_delay(1.0), 20 * SECOND);
+    }
 
     #[test]
     fn delays_double_up_to_the_limit_and_stay_within_their_jitter() {

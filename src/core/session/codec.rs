@@ -1,18 +1,23 @@
 //! Packets to bytes and back: the one file that names rumqttc.
 //!
-//! rumqttc supplies the encoding of MQTT 3.1.1 and nothing else. Where it is laxer than the specification,
-//! this module or `protocol` checks.
+//! rumqttc supplies the encoding of MQTT 3.1.1 and nothing else; MQTT 5 is in `v5`. Where rumqttc is laxer than
+//! the specification, this module or `protocol` checks.
+
+mod properties;
+mod reasons;
+mod v5;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::{self, v4};
 
 use super::message::{Message, QoS};
-use super::packet::{Connect, Packet, PacketId};
+use super::packet::{Connect, Packet, PacketId, Reason, Version};
+pub use reasons::{in_words, refusal_in_words, with_details};
 
 /// The largest packet that MQTT can express: what four bytes of remaining length say (section 2.2.3).
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
 
-/// Bytes that are not MQTT 3.1.1, or a packet over the limit: the connection cannot go on.
+/// Bytes that are not MQTT, or a packet over the limit: the connection cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// The broker announced a packet larger than we accept.
@@ -24,15 +29,28 @@ pub enum CodecError {
         limit: usize,
     },
     /// Anything else that is not a packet.
-    #[error("the broker sent bytes that are not MQTT 3.1.1 ({0})")]
-    Malformed(String),
+    #[error("the broker sent bytes that are not {version} ({reason})", version = .0.name(), reason = .1)]
+    Malformed(Version, String),
+}
+
+impl CodecError {
+    fn malformed(reason: impl Into<String>) -> Self {
+        Self::Malformed(Version::V311, reason.into())
+    }
+
+    fn malformed5(reason: impl Into<String>) -> Self {
+        Self::Malformed(Version::V5, reason.into())
+    }
 }
 
 /// Takes the next whole packet off the front of `buffer`; `None` while it is incomplete.
 ///
 /// # Errors
 /// [`CodecError`]: the stream cannot be read any further.
-pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, CodecError> {
+pub fn decode(buffer: &mut BytesMut, limit: usize, version: Version) -> Result<Option<Packet>, CodecError> {
+    if version == Version::V5 {
+        return v5::decode(buffer, limit);
+    }
     check_header(buffer)?;
     let packet = match v4::Packet::read(buffer, limit) {
         Ok(packet) => packet,
@@ -41,12 +59,13 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, Cod
             return Err(CodecError::TooLarge { size, limit });
         }
         Err(mqttbytes::Error::InvalidConnectReturnCode(code)) => {
-            return Ok(Some(Packet::ConnAck(false, code)));
+            return Ok(Some(Packet::ConnAck(false, code, None)));
         }
-        Err(error) => return Err(CodecError::Malformed(error.to_string())),
+        Err(error) => return Err(CodecError::malformed(error.to_string())),
     };
     Ok(Some(match packet {
         v4::Packet::Connect(connect) => Packet::Connect(Connect {
+            properties: None,
             client_id: connect.client_id,
             clean_session: connect.clean_session,
             keepalive: connect.keep_alive,
@@ -58,7 +77,7 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, Cod
             }),
             login: connect.login.map(|login| (login.username, login.password)),
         }),
-        v4::Packet::ConnAck(ack) => Packet::ConnAck(ack.session_present, ack.code as u8),
+        v4::Packet::ConnAck(ack) => Packet::ConnAck(ack.session_present, ack.code as u8, None),
         v4::Packet::Publish(publish) => {
             let id = (publish.pkid != 0).then_some(publish.pkid);
             let message = Message {
@@ -67,32 +86,34 @@ pub fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Packet>, Cod
                 qos: from_wire(publish.qos),
                 retain: publish.retain,
                 dup: publish.dup,
+                properties: None,
             };
             Packet::Publish(message, id)
         }
-        v4::Packet::PubAck(ack) => Packet::PubAck(ack.pkid),
-        v4::Packet::PubRec(ack) => Packet::PubRec(ack.pkid),
+        v4::Packet::PubAck(ack) => Packet::PubAck(ack.pkid, Reason::SUCCESS),
+        v4::Packet::PubRec(ack) => Packet::PubRec(ack.pkid, Reason::SUCCESS),
         v4::Packet::PubRel(ack) => Packet::PubRel(ack.pkid),
         v4::Packet::PubComp(ack) => Packet::PubComp(ack.pkid),
         v4::Packet::Subscribe(subscribe) => Packet::Subscribe(
             subscribe.pkid,
-            subscribe.filters.into_iter().map(|filter| (filter.path, from_wire(filter.qos))).collect(),
+            subscribe.filters.into_iter().map(|filter| (filter.path, from_wire(filter.qos).into())).collect(),
         ),
         v4::Packet::SubAck(ack) => Packet::SubAck(
             ack.pkid,
             ack.return_codes
                 .into_iter()
                 .map(|code| match code {
-                    v4::SubscribeReasonCode::Success(qos) => Some(from_wire(qos)),
-                    v4::SubscribeReasonCode::Failure => None,
+                    v4::SubscribeReasonCode::Success(qos) => Ok(from_wire(qos)),
+                    v4::SubscribeReasonCode::Failure => Err(0x80),
                 })
                 .collect(),
+            None,
         ),
         v4::Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(unsubscribe.pkid, unsubscribe.topics),
-        v4::Packet::UnsubAck(ack) => Packet::UnsubAck(ack.pkid),
+        v4::Packet::UnsubAck(ack) => Packet::UnsubAck(ack.pkid, Vec::new()),
         v4::Packet::PingReq => Packet::PingReq,
         v4::Packet::PingResp => Packet::PingResp,
-        v4::Packet::Disconnect => Packet::Disconnect,
+        v4::Packet::Disconnect => Packet::Disconnect(None),
     }))
 }
 
@@ -108,7 +129,7 @@ fn check_header(buffer: &[u8]) -> Result<(), CodecError> {
         _ => flags == 0,
     };
     if !good {
-        return Err(CodecError::Malformed(format!("no packet begins with the byte {first:#04x}")));
+        return Err(CodecError::malformed(format!("no packet begins with the byte {first:#04x}")));
     }
     let length = match kind {
         2 | 4..=7 | 11 => 2,
@@ -117,7 +138,7 @@ fn check_header(buffer: &[u8]) -> Result<(), CodecError> {
     };
     match buffer.get(1) {
         Some(second) if *second != length => {
-            Err(CodecError::Malformed(format!("a packet of type {kind} has the wrong length")))
+            Err(CodecError::malformed(format!("a packet of type {kind} has the wrong length")))
         }
         _ => Ok(()),
     }
@@ -129,48 +150,51 @@ fn check_header(buffer: &[u8]) -> Result<(), CodecError> {
 ///
 /// # Errors
 /// [`CodecError::Malformed`], for a packet that MQTT cannot express.
-pub fn encode(packet: &Packet, buffer: &mut BytesMut) -> Result<(), CodecError> {
+pub fn encode(packet: &Packet, buffer: &mut BytesMut, version: Version) -> Result<(), CodecError> {
+    if version == Version::V5 {
+        return v5::encode(packet, buffer).map_err(CodecError::malformed5);
+    }
     let packet = match packet {
         Packet::Connect(connect) => return encode_connect(connect, buffer),
-        Packet::ConnAck(present, code) => {
+        Packet::ConnAck(present, code, _) => {
             // Only a test's broker sends it; rumqttc has no constructor from a number.
             buffer.extend_from_slice(&[0x20, 2, u8::from(*present), *code]);
             return Ok(());
         }
         Packet::Publish(message, id) => {
             let mut message = message.clone();
-            return encode_publish(&mut message, id.unwrap_or(0), message_dup(packet), buffer);
+            return encode_publish(&mut message, id.unwrap_or(0), message_dup(packet), buffer, version);
         }
-        Packet::PubAck(id) => v4::Packet::PubAck(v4::PubAck::new(*id)),
-        Packet::PubRec(id) => v4::Packet::PubRec(v4::PubRec::new(*id)),
+        Packet::PubAck(id, _) => v4::Packet::PubAck(v4::PubAck::new(*id)),
+        Packet::PubRec(id, _) => v4::Packet::PubRec(v4::PubRec::new(*id)),
         Packet::PubRel(id) => v4::Packet::PubRel(v4::PubRel::new(*id)),
         Packet::PubComp(id) => v4::Packet::PubComp(v4::PubComp::new(*id)),
         Packet::Subscribe(id, filters) => {
             let mut subscribe = v4::Subscribe::new_many(
-                filters.iter().map(|(path, qos)| v4::SubscribeFilter::new(path.clone(), to_wire(*qos))),
+                filters.iter().map(|(path, how)| v4::SubscribeFilter::new(path.clone(), to_wire(how.qos))),
             );
             subscribe.pkid = *id;
             v4::Packet::Subscribe(subscribe)
         }
-        Packet::SubAck(id, granted) => v4::Packet::SubAck(v4::SubAck::new(
+        Packet::SubAck(id, granted, _) => v4::Packet::SubAck(v4::SubAck::new(
             *id,
             granted
                 .iter()
                 .map(|grant| match grant {
-                    Some(qos) => v4::SubscribeReasonCode::Success(to_wire(*qos)),
-                    None => v4::SubscribeReasonCode::Failure,
+                    Ok(qos) => v4::SubscribeReasonCode::Success(to_wire(*qos)),
+                    Err(_) => v4::SubscribeReasonCode::Failure,
                 })
                 .collect(),
         )),
         Packet::Unsubscribe(id, topics) => {
             v4::Packet::Unsubscribe(v4::Unsubscribe { pkid: *id, topics: topics.clone() })
         }
-        Packet::UnsubAck(id) => v4::Packet::UnsubAck(v4::UnsubAck::new(*id)),
+        Packet::UnsubAck(id, _) => v4::Packet::UnsubAck(v4::UnsubAck::new(*id)),
         Packet::PingReq => v4::Packet::PingReq,
         Packet::PingResp => v4::Packet::PingResp,
-        Packet::Disconnect => v4::Packet::Disconnect,
+        Packet::Disconnect(_) => v4::Packet::Disconnect,
     };
-    packet.write(buffer, usize::MAX).map(drop).map_err(|error| CodecError::Malformed(error.to_string()))
+    packet.write(buffer, usize::MAX).map(drop).map_err(|error| CodecError::malformed(error.to_string()))
 }
 
 /// Appends a PUBLISH to `buffer` without copying the message: its topic is lent to rumqttc and comes back.
@@ -182,7 +206,11 @@ pub fn encode_publish(
     id: PacketId,
     dup: bool,
     buffer: &mut BytesMut,
+    version: Version,
 ) -> Result<(), CodecError> {
+    if version == Version::V5 {
+        return v5::encode_publish(message, id, dup, buffer).map_err(CodecError::malformed5);
+    }
     let publish = v4::Publish {
         dup,
         qos: to_wire(message.qos),
@@ -193,7 +221,12 @@ pub fn encode_publish(
     };
     let written = publish.write(buffer);
     message.topic = publish.topic;
-    written.map(drop).map_err(|error| CodecError::Malformed(error.to_string()))
+    written.map(drop).map_err(|error| CodecError::malformed(error.to_string()))
+}
+
+/// Bytes of the PUBLISH of a message in MQTT 5.
+pub fn publish_size(message: &Message) -> usize {
+    v5::publish_size(message)
 }
 
 fn encode_connect(connect: &Connect, buffer: &mut BytesMut) -> Result<(), CodecError> {
@@ -210,7 +243,7 @@ fn encode_connect(connect: &Connect, buffer: &mut BytesMut) -> Result<(), CodecE
     };
     // rumqttc patches the flags at an offset from the start of the buffer: give it one of its own.
     let mut own = BytesMut::new();
-    wire.write(&mut own).map_err(|error| CodecError::Malformed(error.to_string()))?;
+    wire.write(&mut own).map_err(|error| CodecError::malformed(error.to_string()))?;
     buffer.extend_from_slice(&own);
     Ok(())
 }

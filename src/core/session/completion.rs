@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::core::wake::Wake;
 
 /// Why an accepted message will never be acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishFailure {
     /// It made room for newer ones while the broker was away.
     #[error("the message was dropped: the queue was full while the broker was away")]
@@ -14,10 +14,16 @@ pub enum PublishFailure {
     /// The session ended first.
     #[error("the session was closed before the broker acknowledged the message")]
     Closed,
+    /// Its time was over before it could be sent.
+    #[error("the message expired before it could be sent")]
+    Expired,
+    /// The broker does not take it: why, in words.
+    #[error("{0}")]
+    Refused(Arc<str>),
 }
 
 /// What is known so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing.
     Pending,
@@ -87,7 +93,7 @@ impl Completion {
 
     /// What is known now.
     pub fn outcome(&self) -> Outcome {
-        self.state().outcome
+        self.state().outcome.clone()
     }
 
     /// Settles it; later calls change nothing.
@@ -120,7 +126,7 @@ impl Completion {
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             state.waiters -= 1;
         }
-        state.outcome
+        state.outcome.clone()
     }
 
     /// Puts `token` into `settled` when it is settled; at once if it is.

@@ -19,7 +19,7 @@ use super::cork::HOLD;
 use super::event::Event;
 use super::message::Message;
 use super::options::{SessionOptions, seconds};
-use super::packet::{Packet, PacketId};
+use super::packet::{Packet, PacketId, Version};
 use super::protocol::{Fault, Sink};
 use super::transport;
 
@@ -35,8 +35,8 @@ const SHORT_LIVED: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Runs the session until it is closed.
-pub(super) async fn run(shared: Arc<Shared>, options: SessionOptions) {
-    let mut driver = Driver::new(shared, options);
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut driver = Driver::new(shared);
     while !driver.shared.should_stop() && !driver.said_goodbye {
         driver.connection().await;
     }
@@ -67,7 +67,8 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, options: SessionOptions) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
+        let options = shared.protocol().options().clone();
         Self {
             backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
             options,
@@ -81,6 +82,9 @@ impl Driver {
 
     /// One attempt, and the connection if it succeeds; then the pause before the next.
     async fn connection(&mut self) {
+        self.options = self.shared.protocol().options().clone();
+        let (min, max) = (self.options.reconnect_delay_min, self.options.reconnect_delay_max);
+        self.backoff.set_limits(seconds(min), seconds(max));
         let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
         let event = match self.unless_stopped(attempt).await {
             None => return,
@@ -108,14 +112,13 @@ impl Driver {
                 return Some((Event::Unreachable { reason, retry_in }, retry_in));
             }
         };
-        self.shared.protocol().connection_opened(self.shared.now());
+        connection.begin();
         let end = connection.run(self).await;
         let written = connection.out.taken;
-        let was_connected = {
+        let (was_connected, mut again) = {
             let mut protocol = self.shared.protocol();
             let connected = protocol.is_connected();
-            protocol.connection_lost(written);
-            connected
+            (connected, protocol.connection_lost(written, self.shared.now()))
         };
         self.shared.announce();
         if matches!(end, End::Requested) {
@@ -134,9 +137,16 @@ impl Driver {
         if was_connected {
             self.backoff.connection_ended(lived);
         }
+        if let End::Fault(Fault::Refused { again: true, .. }) = &end {
+            again = true;
+        }
+        if again {
+            // The next CONNECT asks for less: that is no news before it is answered.
+            return None;
+        }
         let retry_in = self.backoff.next_delay(fastrand::f64());
-        if let End::Fault(fault @ Fault::Refused(code)) = &end {
-            return Some((Event::Refused { code: *code, reason: fault.to_string(), retry_in }, retry_in));
+        if let End::Fault(Fault::Refused { code, reason, .. }) = &end {
+            return Some((Event::Refused { code: *code, reason: reason.clone(), retry_in }, retry_in));
         }
         let reason = self.reason(&end, lived, was_connected);
         let event = if was_connected {
@@ -211,6 +221,7 @@ struct Out {
     buffer: BytesMut,
     /// Bytes of this connection's stream that the socket has taken.
     taken: u64,
+    version: Version,
 }
 
 impl Sink for Out {
@@ -224,7 +235,7 @@ impl Sink for Out {
 
     fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool) {
         let before = self.buffer.len();
-        if codec::encode_publish(message, id, dup, &mut self.buffer).is_err() {
+        if codec::encode_publish(message, id, dup, &mut self.buffer, self.version).is_err() {
             // What cannot be encoded was refused before it was accepted; half a packet must never go out.
             self.buffer.truncate(before);
         }
@@ -232,7 +243,7 @@ impl Sink for Out {
 
     fn packet(&mut self, packet: &Packet) {
         let before = self.buffer.len();
-        if codec::encode(packet, &mut self.buffer).is_err() {
+        if codec::encode(packet, &mut self.buffer, self.version).is_err() {
             self.buffer.truncate(before);
         }
     }
@@ -315,12 +326,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
             held: Held::default(),
-            out: Out { buffer: BytesMut::with_capacity(4096), taken: 0 },
+            out: Out { buffer: BytesMut::with_capacity(4096), taken: 0, version: Version::default() },
             alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
             events: Vec::new(),
         })
+    }
+
+    /// Tells the session that the stream is open.
+    fn begin(&mut self) {
+        let mut protocol = self.shared.protocol();
+        protocol.connection_opened(self.shared.now());
+        self.out.version = protocol.version();
     }
 
     async fn run(&mut self, driver: &mut Driver) -> End {
@@ -339,6 +357,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 let held_until = held_until(&self.shared, &mut self.held_since, protocol.may_linger(), now);
                 protocol.poll(&mut self.out, now, held_until.is_none());
+                self.shared.keep(&mut protocol, &mut self.events);
+                protocol.take_notices(&mut self.events);
                 if self.shared.should_stop() {
                     // The deadline of `close` has passed: out with what is here, and goodbye.
                     protocol.hurry(&mut self.out);
@@ -353,6 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     [protocol.deadline(), held_until].into_iter().flatten().min()
                 }
             };
+            self.shared.hand_over(&mut self.events);
             self.alarm.set(deadline, self.shared.now());
             let Step { read, wrote } = match self.step(reading).await {
                 Ok(step) => step,
@@ -381,7 +402,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let wanted = self.shared.inbox_has_room(0, 0) || self.shared.answer_is_awaited();
             return Ok(wanted && !self.shared.protocol().is_congested());
         }
-        let limit = driver.options.max_queued_bytes.min(codec::MAX_REMAINING_LENGTH);
+        let limit = driver.options.max_packet_size();
         let (mut messages, mut bytes, mut overrun) = (0, 0, 0);
         let mut end = None;
         let mut reading = true;
@@ -396,7 +417,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     break;
                 }
                 let held = if room { self.held.pop() } else { None };
-                match held.map_or_else(|| codec::decode(&mut self.input, limit), |packet| Ok(Some(packet))) {
+                let next = held.map_or_else(
+                    || codec::decode(&mut self.input, limit, self.out.version),
+                    |packet| Ok(Some(packet)),
+                );
+                match next {
                     Ok(None) => break,
                     Ok(Some(Packet::Publish(_, None))) if past_it => overrun += 1,
                     Ok(Some(Packet::Publish(message, Some(id)))) if past_it => self.held.push(message, id),

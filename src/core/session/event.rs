@@ -1,9 +1,11 @@
 //! What the session tells the service. Everything it has to say is one of these; it logs nothing itself.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{Message, QoS};
+use super::packet::Version;
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,10 +16,14 @@ pub enum Event {
         session_present: bool,
         /// How long there was no connection; `None` for the first one.
         outage: Option<Duration>,
+        /// What the connection speaks.
+        version: Version,
+        /// The client id, where the broker has chosen it.
+        assigned_client_id: Option<String>,
     },
     /// The broker answered, and said no (CONNACK with a return code).
     Refused {
-        /// MQTT 3.1.1 section 3.2.2.3.
+        /// MQTT 3.1.1 section 3.2.2.3, MQTT 5 section 3.2.2.2.
         code: u8,
         /// The code in words, and what to do.
         reason: String,
@@ -42,17 +48,33 @@ pub enum Event {
     },
     /// A message for us.
     Message(Message),
-    /// A SUBSCRIBE was answered: each filter with the QoS granted, `None` where the broker refused it.
+    /// A SUBSCRIBE was answered: each filter with the QoS granted, or why the broker refused it.
     Subscribed {
         /// The number that `subscribe` returned.
         mid: u16,
         /// In the order asked.
-        granted: Vec<(String, Option<QoS>)>,
+        granted: Vec<(String, Result<QoS, String>)>,
     },
     /// An UNSUBSCRIBE was answered.
     Unsubscribed {
         /// The number that `unsubscribe` returned.
         mid: u16,
+        /// Filters that the broker did not let go of, and why.
+        refused: Vec<(String, String)>,
+    },
+    /// The broker does not take messages that were accepted here; their publishers have been told.
+    Rejected {
+        /// Where the first of them was going.
+        topic: String,
+        /// Why, and what to do.
+        reason: Arc<str>,
+        /// How many, for the same reason.
+        count: u64,
+    },
+    /// The broker does not do all that was asked for; said once per connection.
+    Limited {
+        /// What it does not do, and what is done instead.
+        reason: String,
     },
     /// A message was acknowledged. Only if the options ask for it, and left out while 65535 of these wait: the
     /// numbers have come round by then.
@@ -64,8 +86,13 @@ pub enum Event {
     Dropped {
         /// Since the last such event.
         count: u64,
-        /// Their topics; `None` when there were too many to name.
-        topics: Option<Vec<String>>,
+    },
+    /// The durable outbox has something to say.
+    Storage {
+        /// What, and what to do.
+        text: String,
+        /// Whether something is wrong.
+        trouble: bool,
     },
     /// Messages from the broker were dropped, of QoS 0: the inbox is full, and the service waits for an
     /// acknowledgement that is behind them.
@@ -80,43 +107,11 @@ pub enum Event {
     },
 }
 
-/// Topics of dropped messages that are remembered by name.
-const NAMED_DROPS: usize = 10_000;
-
 /// [`Event::Published`] that may wait: as many as there are numbers.
 const PUBLISHED: usize = 65_535;
 
-/// Messages dropped since they were last asked for.
-#[derive(Debug, Default)]
-pub(super) struct Drops {
-    count: u64,
-    topics: HashSet<String>,
-    unnamed: bool,
-}
-
-impl Drops {
-    /// Counts them; says whether they are the first since the last [`Self::take`].
-    pub fn add(&mut self, topics: Vec<String>) -> bool {
-        let first = self.count == 0 && !topics.is_empty();
-        self.count += topics.len() as u64;
-        for topic in topics {
-            if self.topics.len() < NAMED_DROPS {
-                self.topics.insert(topic);
-            } else {
-                self.unnamed |= !self.topics.contains(&topic);
-            }
-        }
-        first
-    }
-
-    pub fn take(&mut self) -> Event {
-        let drops = std::mem::take(self);
-        Event::Dropped {
-            count: drops.count,
-            topics: (!drops.unnamed).then(|| drops.topics.into_iter().collect()),
-        }
-    }
-}
+/// [`Event::Rejected`] that may wait; more are left out.
+const REJECTED: usize = 1000;
 
 /// The bounded queue between the network thread and the service.
 #[derive(Debug)]
@@ -125,9 +120,11 @@ pub(super) struct Inbox {
     messages: usize,
     bytes: usize,
     published: usize,
+    rejected: usize,
     max_messages: usize,
     max_bytes: usize,
-    pub drops: Drops,
+    /// Messages dropped since the last event that told of some was taken; and of those from the broker.
+    dropped: u64,
     overrun: u64,
     pub terminated: Option<String>,
     /// The network thread has stopped reading and wants to hear of room.
@@ -141,9 +138,10 @@ impl Inbox {
             messages: 0,
             bytes: 0,
             published: 0,
+            rejected: 0,
             max_messages,
             max_bytes,
-            drops: Drops::default(),
+            dropped: 0,
             overrun: 0,
             terminated: None,
             reader_waits: false,
@@ -172,16 +170,30 @@ impl Inbox {
             }
             Event::Published { .. } if self.published == PUBLISHED => return,
             Event::Published { .. } => self.published += 1,
+            Event::Rejected { reason, .. } => {
+                // One event for many: a service that does not look must not fill the memory with them.
+                if let Some(Event::Rejected { reason: known, count, .. }) = self.events.back_mut()
+                    && known == reason
+                {
+                    *count += 1;
+                    return;
+                }
+                if self.rejected == REJECTED {
+                    return;
+                }
+                self.rejected += 1;
+            }
             _ => {}
         }
         self.events.push_back(event);
     }
 
     /// Counts dropped messages; the event that tells of them is queued once and filled when it is taken.
-    pub fn push_drops(&mut self, topics: Vec<String>) {
-        if self.drops.add(topics) {
-            self.push(Event::Dropped { count: 0, topics: None });
+    pub fn push_dropped(&mut self, count: usize) {
+        if self.dropped == 0 && count > 0 {
+            self.push(Event::Dropped { count: 0 });
         }
+        self.dropped += count as u64;
     }
 
     /// Counts messages from the broker that were dropped; told as [`Self::push_drops`] is.
@@ -196,7 +208,9 @@ impl Inbox {
     pub fn take(&mut self, max: usize, into: &mut Vec<Event>) -> bool {
         for _ in 0..max.min(self.events.len()) {
             match self.events.pop_front() {
-                Some(Event::Dropped { .. }) => into.push(self.drops.take()),
+                Some(Event::Dropped { .. }) => {
+                    into.push(Event::Dropped { count: std::mem::take(&mut self.dropped) });
+                }
                 Some(Event::Overrun { .. }) => {
                     into.push(Event::Overrun { count: std::mem::take(&mut self.overrun) });
                 }
@@ -207,6 +221,7 @@ impl Inbox {
                             self.bytes -= message.size();
                         }
                         Event::Published { .. } => self.published -= 1,
+                        Event::Rejected { .. } => self.rejected -= 1,
                         _ => {}
                     }
                     into.push(event);
@@ -247,20 +262,14 @@ mod tests {
     #[test]
     fn drops_are_one_event_however_many_there_are() {
         let mut inbox = Inbox::new(10, 1000);
-        inbox.push_drops(vec!["a".into(), "b".into()]);
-        inbox.push_drops(vec!["a".into()]);
+        inbox.push_dropped(0);
+        assert!(inbox.is_empty());
+        inbox.push_dropped(2);
+        inbox.push_dropped(1);
         let mut events = Vec::new();
         inbox.take(10, &mut events);
-        match events.remove(0) {
-            Event::Dropped { count: 3, topics: Some(mut topics) } => {
-                topics.sort();
-                assert_eq!(topics, ["a", "b"]);
-            }
-            other => panic!("{other:?}"),
-        }
-        let many = (0..20_000).map(|number| number.to_string()).collect();
-        inbox.push_drops(many);
+        inbox.push_dropped(20_000);
         inbox.take(10, &mut events);
-        assert_eq!(events, [Event::Dropped { count: 20_000, topics: None }]);
+        assert_eq!(events, [Event::Dropped { count: 3 }, Event::Dropped { count: 20_000 }]);
     }
 }

@@ -27,11 +27,11 @@ const SPARE: u64 = 1 << 20;
 /// A record is at most a packet and a little; a length above this is not one.
 const MAX_RECORD: usize = 1 << 29;
 
-/// What happened to a message, or to all.
+/// What happened to a message, or to all. `M` is the message, for the journal as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// It was accepted under this number; numbers only grow. What it is, is not the journal's business.
-    Accepted(u64, Bytes),
+pub enum Note<M = Bytes> {
+    /// It was accepted under this number; numbers only grow.
+    Accepted(u64, M),
     /// It is about to be sent under this packet identifier.
     Sent(u64, PacketId),
     /// The broker has the QoS 2 message (PUBREC).
@@ -40,6 +40,19 @@ pub enum Note {
     Settled(u64),
     /// The broker has no session of ours: the packet identifiers mean nothing any more.
     SessionLost,
+}
+
+impl<M> Note<M> {
+    /// The same, with the message in another form.
+    pub fn map<N>(self, form: impl FnOnce(M) -> N) -> Note<N> {
+        match self {
+            Self::Accepted(number, message) => Note::Accepted(number, form(message)),
+            Self::Sent(number, id) => Note::Sent(number, id),
+            Self::Received(number) => Note::Received(number),
+            Self::Settled(number) => Note::Settled(number),
+            Self::SessionLost => Note::SessionLost,
+        }
+    }
 }
 
 impl Note {
@@ -100,11 +113,11 @@ impl Note {
 
 /// A message that an earlier process owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owed {
+pub struct Owed<M = Bytes> {
     /// Its number.
     pub number: u64,
     /// As it was given to [`Note::Accepted`].
-    pub body: Bytes,
+    pub body: M,
     /// Under which identifier it may have been sent in a session that the broker may still have.
     pub id: Option<PacketId>,
     /// Whether the broker has said that it has it (PUBREC).

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod completion;
 mod cork;
 mod driver;
+mod durable;
 pub mod event;
 pub mod journal;
 pub mod message;
@@ -19,6 +20,7 @@ pub mod protocol;
 mod queue;
 mod requests;
 pub mod transport;
+mod versions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,12 +30,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::core::fork;
 use crate::core::wake::{Wake, block_signals};
 use cork::Cork;
+use durable::Durable;
 use event::{Event, Inbox};
-use message::{Message, QoS};
+use message::{Message, Properties, QoS};
 use options::SessionOptions;
 use outbox::Urgency;
+use packet::{Subscription, Version};
 use protocol::{Protocol, Receipt, Refusal};
 
 /// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
@@ -47,6 +52,8 @@ const A_LONG_TIME: Duration = Duration::from_secs(3600);
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
+    /// The journal of what is owed; see [`Self::keep`].
+    durable: Option<Mutex<Durable>>,
     /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
     speaker: Mutex<Option<(ThreadId, Urgency)>>,
     /// Wakes the service.
@@ -127,6 +134,16 @@ impl Shared {
         protocol
     }
 
+    /// Writes down what has changed, where the outbox is durable; with the lock on the session still held, so that
+    /// the journal has it in order. Nothing that the session says may leave before.
+    fn keep(&self, protocol: &mut Protocol, events: &mut Vec<Event>) {
+        let Some(durable) = &self.durable else { return };
+        let notes = protocol.take_notes();
+        if !notes.is_empty() {
+            events.extend(durable.lock().unwrap_or_else(PoisonError::into_inner).write(notes));
+        }
+    }
+
     /// Moves events into the inbox and wakes the service.
     fn hand_over(&self, events: &mut Vec<Event>) {
         if events.is_empty() {
@@ -159,8 +176,9 @@ impl Shared {
 /// A session with a broker.
 pub struct Session {
     shared: Arc<Shared>,
-    options: SessionOptions,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process in which it was started.
+    home: OnceLock<u32>,
     /// What the first [`Self::close`] has found.
     owed_at_the_end: OnceLock<usize>,
 }
@@ -169,12 +187,20 @@ impl Session {
     /// A session that has not started: it accepts messages and subscriptions, and connects after
     /// [`Self::start`]. `wake` is notified of each event.
     pub fn new(options: SessionOptions, wake: Arc<Wake>) -> Self {
+        let inbox = Inbox::new(options.max_incoming_messages.max(1), options.max_queued_bytes.max(1));
+        let (mut durable, mut events, mut owed) = (None, Vec::new(), Vec::new());
+        if !options.durable.is_empty() {
+            let (opened, found, news) = Durable::open(&options.durable);
+            (durable, events, owed) = (Some(Mutex::new(opened)), news, found);
+        }
+        let mut protocol = Protocol::new(options);
+        if durable.is_some() {
+            protocol.restore(owed, Duration::ZERO);
+        }
         let shared = Shared {
-            protocol: Mutex::new(Protocol::new(options.clone())),
-            inbox: Mutex::new(Inbox::new(
-                options.max_incoming_messages.max(1),
-                options.max_queued_bytes.max(1),
-            )),
+            protocol: Mutex::new(protocol),
+            durable,
+            inbox: Mutex::new(inbox),
             speaker: Mutex::new(None),
             wake,
             cork: Cork::default(),
@@ -188,7 +214,19 @@ impl Session {
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
-        Self { shared: Arc::new(shared), options, thread: Mutex::new(None), owed_at_the_end: OnceLock::new() }
+        shared.hand_over(&mut events);
+        Self {
+            shared: Arc::new(shared),
+            thread: Mutex::new(None),
+            home: OnceLock::new(),
+            owed_at_the_end: OnceLock::new(),
+        }
+    }
+
+    /// Changes the options: those of the connection count from the next one on, those of the queue for messages
+    /// still to come. The size of the inbox, the version of MQTT and the durable outbox stay.
+    pub fn configure(&self, options: SessionOptions) {
+        self.shared.protocol().configure(options);
     }
 
     /// Starts the network thread; does nothing when it runs.
@@ -205,11 +243,11 @@ impl Session {
             // Name look-ups run on a helper thread, which is not kept: an idle service has none to wake up.
             .thread_keep_alive(Duration::from_millis(10))
             .build()?;
-        let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
+        let shared = Arc::clone(&self.shared);
         let body = move || {
             block_signals();
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                runtime.block_on(driver::run(Arc::clone(&shared), options));
+                runtime.block_on(driver::run(Arc::clone(&shared)));
             }));
             runtime.shutdown_background();
             if let Err(panic) = ended {
@@ -225,6 +263,7 @@ impl Session {
             shared.set_hope(false);
             shared.wake.notify();
         };
+        self.home.get_or_init(fork::generation);
         self.shared.running.store(true, Ordering::SeqCst);
         self.shared.set_hope(true);
         match std::thread::Builder::new().name("miqro-mqtt".into()).spawn(body) {
@@ -236,6 +275,12 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Whether it was started in a process that this one is a `fork()` of. Its thread and its connection are the
+    /// parent's, its locks may be held by threads that are not here: nothing else of it may be used.
+    pub fn is_of_parent(&self) -> bool {
+        self.home.get().is_some_and(|home| *home != fork::generation())
     }
 
     /// Whether the network thread runs.
@@ -263,9 +308,9 @@ impl Session {
     ///
     /// # Errors
     /// It is larger than the remaining length of a packet can say.
-    pub fn check_size(topic: &str, payload: &Bytes) -> Result<(), String> {
+    pub fn check_size(topic: &str, payload: &Bytes, properties: Option<&Properties>) -> Result<(), String> {
         // Two bytes of topic length, two of packet identifier.
-        let size = topic.len() + payload.len() + 4;
+        let size = topic.len() + payload.len() + 4 + properties.map_or(0, Properties::size_on_wire);
         if size <= codec::MAX_REMAINING_LENGTH {
             return Ok(());
         }
@@ -276,17 +321,52 @@ impl Session {
         ))
     }
 
+    /// The version of MQTT that the connection speaks, or the next one will.
+    pub fn version(&self) -> Version {
+        self.shared.protocol().version()
+    }
+
+    /// Whether properties can reach the broker: with `protocol: auto` they do where it speaks MQTT 5. The error is
+    /// a sentence.
+    ///
+    /// # Errors
+    /// The session speaks 3.1.1.
+    pub fn check_properties(&self) -> Result<(), &'static str> {
+        if self.shared.protocol().options().protocol == crate::core::config::Protocol::V311 {
+            return Err(
+                "properties of messages are of MQTT 5, and this session speaks 3.1.1: set `protocol: 5`, or \
+                        `auto`, in the section `broker` of the configuration",
+            );
+        }
+        Ok(())
+    }
+
     /// Accepts a message for delivery. The caller has checked topic and size.
     ///
     /// # Errors
     /// [`Refusal`]; the message was not kept. On [`Refusal::FullWhileConnected`] wait with
     /// [`Self::wait_for_room`] and try again.
     pub fn publish(&self, topic: String, payload: Bytes, qos: QoS, retain: bool) -> Result<Receipt, Refusal> {
-        let message = Message { topic, payload, qos, retain, dup: false };
+        self.publish_message(Message { topic, payload, qos, retain, dup: false, properties: None })
+    }
+
+    /// As [`Self::publish`], with everything that a message may have.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn publish_message(&self, message: Message) -> Result<Receipt, Refusal> {
         let urgency = self.urgency();
-        let mut receipt = self.shared.protocol().publish(message, urgency)?;
-        if !receipt.dropped.is_empty() {
-            self.shared.inbox().push_drops(std::mem::take(&mut receipt.dropped));
+        let now = self.shared.now();
+        let mut events = Vec::new();
+        let receipt = {
+            let mut protocol = self.shared.protocol();
+            let receipt = protocol.publish(message, urgency, now)?;
+            self.shared.keep(&mut protocol, &mut events);
+            receipt
+        };
+        self.shared.hand_over(&mut events);
+        if receipt.dropped > 0 {
+            self.shared.inbox().push_dropped(receipt.dropped);
             self.shared.wake.notify();
         }
         if self.shared.cork.wants_to_know() {
@@ -336,7 +416,7 @@ impl Session {
     }
 
     /// Subscribes now and on every connect; see [`Protocol::subscribe`].
-    pub fn subscribe(&self, filters: Vec<(String, QoS)>) -> u16 {
+    pub fn subscribe<S: Into<Subscription>>(&self, filters: Vec<(String, S)>) -> u16 {
         let mid = self.shared.protocol().subscribe(filters);
         self.shared.driver_wake.notify_one();
         mid
@@ -430,7 +510,13 @@ impl Session {
             // The driver bounds its own farewell; a panic in it has been reported already.
             drop(thread.join());
         }
-        self.shared.protocol().abandon();
+        let mut events = Vec::new();
+        {
+            let mut protocol = self.shared.protocol();
+            self.shared.keep(&mut protocol, &mut events);
+            protocol.abandon();
+        }
+        self.shared.hand_over(&mut events);
         *self.owed_at_the_end.get_or_init(|| owed)
     }
 }
@@ -438,6 +524,11 @@ impl Session {
 impl Drop for Session {
     /// Ends the network thread, and does not wait for it: a destructor may run anywhere.
     fn drop(&mut self) {
+        if self.is_of_parent() {
+            // The thread that the handle stands for is not in this process.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.driver_wake.notify_one();
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::packet::Will;
+use crate::core::config::Protocol;
 
 /// Everything a session needs to know. Durations are given in seconds.
 #[derive(Clone, Deserialize)]
@@ -24,6 +25,11 @@ pub struct SessionOptions {
     pub client_id: String,
     /// Whether the broker forgets us when we are gone.
     pub clean_session: bool,
+    /// The version of MQTT.
+    pub protocol: Protocol,
+    /// Seconds that the broker keeps the session of an MQTT 5 client that is gone, unless it is to forget it;
+    /// `None`: for ever, as with 3.1.1.
+    pub session_expiry: Option<u32>,
     /// User name; empty for none.
     pub username: String,
     /// Password; empty for none.
@@ -46,6 +52,8 @@ pub struct SessionOptions {
     pub connect_timeout: f64,
     /// Seconds that the queue is held back after a connect for the service's greeting; 0 does not hold it.
     pub greeting_timeout: f64,
+    /// The file of the durable outbox; empty for none.
+    pub durable: String,
     /// Whether to report each acknowledged message as an event.
     pub report_published: bool,
 }
@@ -74,6 +82,8 @@ impl Default for SessionOptions {
             bind_port: 0,
             client_id: String::new(),
             clean_session: true,
+            protocol: Protocol::V311,
+            session_expiry: None,
             username: String::new(),
             password: String::new(),
             will: None,
@@ -85,6 +95,7 @@ impl Default for SessionOptions {
             reconnect_delay_max: 60.0,
             connect_timeout: 10.0,
             greeting_timeout: 0.0,
+            durable: String::new(),
             report_published: false,
         }
     }
@@ -105,6 +116,11 @@ impl SessionOptions {
     /// The keepalive, `None` when it is off.
     pub fn keepalive(&self) -> Option<Duration> {
         (self.keepalive > 0).then(|| Duration::from_secs(self.keepalive.into()))
+    }
+
+    /// The largest packet that is accepted, in bytes after its header.
+    pub fn max_packet_size(&self) -> usize {
+        self.max_queued_bytes.clamp(1, super::codec::MAX_REMAINING_LENGTH)
     }
 
     /// The will as a packet carries it.

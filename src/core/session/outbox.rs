@@ -5,8 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::codec;
 use super::completion::{Completion, Outcome, PublishFailure};
+use super::event::Event;
+use super::journal::Note;
 use super::message::{Message, QoS};
 use super::packet::PacketId;
 use super::queue::Queue;
@@ -20,13 +24,41 @@ pub struct Outgoing {
     pub completion: Arc<Completion>,
     /// The number under which the publisher knows it.
     pub mid: u16,
+    /// When it is not worth sending any more.
+    pub deadline: Option<Duration>,
+    /// Its number in the journal; zero: it is not in there.
+    pub number: u64,
 }
 
 impl Outgoing {
+    fn has_expired(&self, now: Duration) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Makes the message say how long it is still worth delivering. On its last second it says so: with zero it
+    /// would never expire for some brokers.
+    fn age(&mut self, now: Duration) {
+        if let (Some(deadline), Some(properties)) = (self.deadline, &mut self.message.properties) {
+            let left = deadline.saturating_sub(now).as_millis().div_ceil(1000).max(1);
+            properties.expiry = Some(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Whether only the newest of its kind on its topic need be kept while the broker is away.
     pub(super) fn is_coalescing(&self) -> bool {
         self.message.qos == QoS::AtMostOnce && self.message.retain
     }
+}
+
+/// A message that an earlier process owed.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it was.
+    pub outgoing: Outgoing,
+    /// Under which identifier it may have been sent.
+    pub id: Option<PacketId>,
+    /// Whether the broker has said that it has it.
+    pub received: bool,
 }
 
 /// The bounds of the outbox.
@@ -54,6 +86,43 @@ impl Limits {
     }
 }
 
+/// What the broker takes on this connection. With 3.1.1 it does not say, and takes everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// QoS 1 and 2 messages that may be under way.
+    pub window: usize,
+    /// The highest quality of service.
+    pub maximum_qos: QoS,
+    /// Whether it keeps messages.
+    pub retain: bool,
+    /// The largest packet, in bytes.
+    pub packet_size: Option<u32>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { window: usize::MAX, maximum_qos: QoS::ExactlyOnce, retain: true, packet_size: None }
+    }
+}
+
+impl Terms {
+    /// Why the broker would not take a message, if it is too large for it.
+    ///
+    /// # Errors
+    /// The sentence.
+    pub fn check_size(&self, message: &Message) -> Result<(), String> {
+        let Some(limit) = self.packet_size else { return Ok(()) };
+        // The expiry is written anew when it is sent, in as many bytes.
+        let size = codec::publish_size(message);
+        if size <= limit as usize {
+            return Ok(());
+        }
+        Err(format!(
+            "the message takes {size} bytes, and the broker accepts {limit} at most (its maximum packet size)"
+        ))
+    }
+}
+
 /// Where a message stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Urgency {
@@ -71,8 +140,8 @@ pub enum Urgency {
 pub enum Admission {
     /// Kept.
     Accepted {
-        /// The topics of older QoS 0 messages that were dropped for it.
-        dropped: Vec<String>,
+        /// How many older QoS 0 messages were dropped for it.
+        dropped: usize,
     },
     /// No room, and nothing that may be dropped. The message comes back.
     Full(Outgoing),
@@ -102,6 +171,14 @@ enum Stage {
     Release,
 }
 
+/// What [`Outbox::next_due`] has found.
+enum Due {
+    Entry(usize),
+    /// The broker has to acknowledge something first.
+    Wait,
+    Nothing,
+}
+
 #[derive(Debug)]
 struct InFlight {
     id: PacketId,
@@ -118,15 +195,28 @@ struct InFlight {
 #[derive(Debug)]
 pub struct Outbox {
     limits: Limits,
+    terms: Terms,
     /// What is sent first after a connect, ahead of the queue: the greeting.
     lane: VecDeque<Outgoing>,
     queue: Queue,
     inflight: VecDeque<InFlight>,
+    /// How many of them are due.
+    due: usize,
     /// QoS 0 messages with the offset of their last byte in this connection's stream.
     writing: VecDeque<(u64, Outgoing)>,
     count: usize,
     bytes: usize,
+    /// Messages with a deadline.
+    expiring: usize,
     last_id: PacketId,
+    /// What the service has to hear.
+    notices: Vec<Event>,
+    /// What was said of the terms on this connection: of the quality of service, of retained messages.
+    told: (bool, bool),
+    /// What the journal has to be told.
+    notes: Vec<Note<Message>>,
+    /// The number in the journal that was given out last; `None` without a journal.
+    last_number: Option<u64>,
 }
 
 impl Outbox {
@@ -134,14 +224,73 @@ impl Outbox {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            terms: Terms::default(),
             lane: VecDeque::new(),
             queue: Queue::default(),
             inflight: VecDeque::new(),
+            due: 0,
             writing: VecDeque::new(),
             count: 0,
             bytes: 0,
+            expiring: 0,
             last_id: 0,
+            notices: Vec::new(),
+            told: (false, false),
+            notes: Vec::new(),
+            last_number: None,
         }
+    }
+
+    /// From now on there is a journal; this is what is in it.
+    pub fn restore(&mut self, owed: Vec<Kept>) {
+        for kept in owed {
+            let Kept { outgoing, id, received } = kept;
+            self.last_number = self.last_number.max(Some(outgoing.number));
+            self.account(&outgoing);
+            match id {
+                Some(id) => self.inflight.push_back(InFlight {
+                    id,
+                    outgoing,
+                    stage: if received { Stage::Release } else { Stage::Publish },
+                    due: true,
+                    dup: true,
+                    offset: 0,
+                }),
+                None => self.queue.push_back(outgoing),
+            }
+        }
+        self.due = self.inflight.len();
+        self.last_number.get_or_insert(0);
+        // It knows all that.
+        self.notes.clear();
+    }
+
+    /// A number for a message that the journal is to have; zero for others. A greeting or farewell is of its time: a
+    /// later process says its own.
+    pub fn number(&mut self, message: &Message, urgency: Urgency) -> u64 {
+        match &mut self.last_number {
+            Some(last) if message.qos > QoS::AtMostOnce && urgency == Urgency::Ordinary => {
+                *last += 1;
+                *last
+            }
+            _ => 0,
+        }
+    }
+
+    /// What the journal has to be told, in order: before anything of it has an effect outside.
+    pub fn take_notes(&mut self) -> Vec<Note<Message>> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn note(&mut self, number: u64, note: impl FnOnce(u64) -> Note<Message>) {
+        if number > 0 {
+            self.notes.push(note(number));
+        }
+    }
+
+    /// Limits for messages still to come; what is queued stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Messages owed.
@@ -188,7 +337,7 @@ impl Outbox {
         }
         self.account(&outgoing);
         self.queue.push_back(outgoing);
-        Admission::Accepted { dropped: Vec::new() }
+        Admission::Accepted { dropped: 0 }
     }
 
     /// Takes a message of the greeting, which overtakes the queue: all but what was published before on its
@@ -203,7 +352,7 @@ impl Outbox {
         } else {
             self.lane.push_back(outgoing);
         }
-        Admission::Accepted { dropped: Vec::new() }
+        Admission::Accepted { dropped: 0 }
     }
 
     /// Takes a message while offline (C44): of retained QoS 0 messages of one topic only the newest is kept,
@@ -215,13 +364,13 @@ impl Outbox {
             return Admission::Full(outgoing);
         }
         self.supersede(&outgoing);
-        let mut dropped = Vec::new();
+        let mut dropped = 0;
         while self.is_full_for(size, Urgency::Ordinary)
             && let Some(oldest) = self.queue.take_oldest_qos0()
         {
             self.unaccount(&oldest);
             oldest.completion.resolve(Outcome::Failed(PublishFailure::Dropped));
-            dropped.push(oldest.message.topic);
+            dropped += 1;
         }
         self.account(&outgoing);
         self.queue.push_back_coalescing(outgoing);
@@ -238,32 +387,78 @@ impl Outbox {
         }
     }
 
+    /// Gives up the messages in the queue whose time is over. Says whether there were any.
+    pub fn expire(&mut self, now: Duration) -> bool {
+        if self.expiring == 0 {
+            return false;
+        }
+        let expired = self.queue.take_expired(|outgoing| outgoing.has_expired(now));
+        for outgoing in &expired {
+            self.fail(outgoing, PublishFailure::Expired);
+        }
+        !expired.is_empty()
+    }
+
+    /// The broker has accepted us, and this is what it takes.
+    pub fn connected(&mut self, terms: Terms, session_present: bool) {
+        self.terms = terms;
+        self.told = (false, false);
+        let too_high = |entry: &InFlight| entry.outgoing.message.qos > terms.maximum_qos;
+        if !session_present || self.inflight.iter().any(too_high) {
+            self.session_lost();
+        }
+    }
+
+    /// What the broker takes on this connection.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// What the service has to hear of messages that the broker does not take as they are.
+    pub fn take_notices(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.notices);
+    }
+
+    fn window(&self) -> usize {
+        self.limits.window.min(self.terms.window)
+    }
+
     /// Hands out what is to be sent next and counts it as sent; `None` when there is nothing, or the window
     /// is full. `offset` is where it will begin in this connection's stream; with `greeting` only the lane
     /// is looked at. Call [`Self::sent`] with the offset of its end.
-    pub fn next(&mut self, offset: u64, greeting: bool, busy: impl Fn(PacketId) -> bool) -> Option<Next<'_>> {
-        if !greeting && let Some(index) = self.inflight.iter().position(|entry| entry.due) {
-            let entry = &mut self.inflight[index];
-            entry.due = false;
-            return Some(match entry.stage {
-                Stage::Publish => {
-                    entry.offset = offset;
-                    Next::Publish { message: &mut entry.outgoing.message, id: entry.id, dup: entry.dup }
-                }
-                Stage::Release => Next::Release(entry.id),
-            });
+    pub fn next(
+        &mut self,
+        offset: u64,
+        now: Duration,
+        greeting: bool,
+        busy: impl Fn(PacketId) -> bool,
+    ) -> Option<Next<'_>> {
+        if !greeting && self.due > 0 {
+            match self.next_due() {
+                Due::Entry(index) => return Some(self.resend(index, offset, now)),
+                Due::Wait => return None,
+                Due::Nothing => {}
+            }
         }
-        let qos = self.lane.front().or_else(|| if greeting { None } else { self.queue.front() })?.message.qos;
-        if qos != QoS::AtMostOnce && self.inflight.len() >= self.limits.window {
-            return None;
-        }
-        let outgoing = self.lane.pop_front().or_else(|| self.queue.pop_front())?;
-        if qos == QoS::AtMostOnce {
+        let mut outgoing = loop {
+            let head = self.lane.front().or_else(|| if greeting { None } else { self.queue.front() })?;
+            let qos = head.message.qos.min(self.terms.maximum_qos);
+            if qos != QoS::AtMostOnce && self.inflight.len() >= self.window() {
+                return None;
+            }
+            let mut outgoing = self.lane.pop_front().or_else(|| self.queue.pop_front())?;
+            if self.fits(&mut outgoing, now) {
+                break outgoing;
+            }
+        };
+        outgoing.age(now);
+        if outgoing.message.qos == QoS::AtMostOnce {
             self.writing.push_back((u64::MAX, outgoing));
             let (_, outgoing) = self.writing.back_mut()?;
             return Some(Next::Publish { message: &mut outgoing.message, id: 0, dup: false });
         }
         let id = self.free_id(busy);
+        self.note(outgoing.number, |number| Note::Sent(number, id));
         self.inflight.push_back(InFlight {
             id,
             outgoing,
@@ -274,6 +469,87 @@ impl Outbox {
         });
         let entry = self.inflight.back_mut()?;
         Some(Next::Publish { message: &mut entry.outgoing.message, id, dup: false })
+    }
+
+    /// What is to be sent again next. Messages that the broker does not take any more are given up on the way.
+    fn next_due(&mut self) -> Due {
+        while let Some(index) = self.inflight.iter().position(|entry| entry.due) {
+            let entry = &self.inflight[index];
+            if entry.stage == Stage::Release {
+                return Due::Entry(index);
+            }
+            if let Err(reason) = self.terms.check_size(&entry.outgoing.message) {
+                self.due -= 1;
+                if let Some(entry) = self.inflight.remove(index) {
+                    self.reject(&entry.outgoing, reason.into());
+                }
+                continue;
+            }
+            // A broker that takes fewer than it did is not to be overrun by what is sent again.
+            let under_way = self.inflight.len() - self.due;
+            return if under_way < self.terms.window { Due::Entry(index) } else { Due::Wait };
+        }
+        Due::Nothing
+    }
+
+    fn resend(&mut self, index: usize, offset: u64, now: Duration) -> Next<'_> {
+        self.due -= 1;
+        let retain = self.terms.retain;
+        let entry = &mut self.inflight[index];
+        entry.due = false;
+        match entry.stage {
+            Stage::Publish => {
+                entry.offset = offset;
+                entry.outgoing.age(now);
+                entry.outgoing.message.retain &= retain;
+                Next::Publish { message: &mut entry.outgoing.message, id: entry.id, dup: entry.dup }
+            }
+            Stage::Release => Next::Release(entry.id),
+        }
+    }
+
+    /// Makes a message what the broker takes, and says so once; or gives it up, and says that.
+    fn fits(&mut self, outgoing: &mut Outgoing, now: Duration) -> bool {
+        if outgoing.has_expired(now) {
+            self.fail(outgoing, PublishFailure::Expired);
+            return false;
+        }
+        if let Err(reason) = self.terms.check_size(&outgoing.message) {
+            self.reject(outgoing, reason.into());
+            return false;
+        }
+        let message = &mut outgoing.message;
+        let maximum = self.terms.maximum_qos;
+        if message.qos > maximum {
+            message.qos = maximum;
+            if !std::mem::replace(&mut self.told.0, true) {
+                let reason = format!(
+                    "the broker takes messages up to QoS {}: others are sent with that",
+                    maximum as u8
+                );
+                self.notices.push(Event::Limited { reason });
+            }
+        }
+        if message.retain && !self.terms.retain {
+            message.retain = false;
+            if !std::mem::replace(&mut self.told.1, true) {
+                let reason = "the broker keeps no messages (retain): they are sent as ordinary ones".into();
+                self.notices.push(Event::Limited { reason });
+            }
+        }
+        true
+    }
+
+    /// The broker does not take a message: its publisher is told, and the service.
+    fn reject(&mut self, outgoing: &Outgoing, reason: Arc<str>) {
+        let topic = outgoing.message.topic.clone();
+        self.notices.push(Event::Rejected { topic, reason: Arc::clone(&reason), count: 1 });
+        self.fail(outgoing, PublishFailure::Refused(reason));
+    }
+
+    fn fail(&mut self, outgoing: &Outgoing, failure: PublishFailure) {
+        self.unaccount(outgoing);
+        outgoing.completion.resolve(Outcome::Failed(failure));
     }
 
     /// The message that [`Self::next`] gave out last ends at `offset` of the stream.
@@ -303,7 +579,22 @@ impl Outbox {
         };
         let Some(index) = self.inflight.iter().position(awaited) else { return false };
         if let Some(entry) = self.inflight.remove(index) {
+            self.due -= usize::from(entry.due);
             self.finish(&entry.outgoing, done);
+        }
+        true
+    }
+
+    /// PUBACK or PUBREC with the reason why the broker does not take the message: it is not sent again
+    /// (MQTT-4.4.0-1), and its identifier is free. Says whether it was awaited.
+    pub fn refused(&mut self, id: PacketId, qos: QoS, reason: String) -> bool {
+        let awaited = |entry: &InFlight| {
+            entry.id == id && entry.outgoing.message.qos == qos && entry.stage == Stage::Publish
+        };
+        let Some(index) = self.inflight.iter().position(awaited) else { return false };
+        if let Some(entry) = self.inflight.remove(index) {
+            self.due -= usize::from(entry.due);
+            self.reject(&entry.outgoing, reason.into());
         }
         true
     }
@@ -315,7 +606,9 @@ impl Outbox {
             |entry: &&mut InFlight| entry.id == id && entry.outgoing.message.qos == QoS::ExactlyOnce;
         let Some(entry) = self.inflight.iter_mut().find(awaited) else { return false };
         entry.stage = Stage::Release;
-        entry.due = false;
+        let number = entry.outgoing.number;
+        self.due -= usize::from(std::mem::take(&mut entry.due));
+        self.note(number, Note::Received);
         true
     }
 
@@ -326,6 +619,7 @@ impl Outbox {
             entry.dup |= !entry.due && entry.stage == Stage::Publish && entry.offset < offset;
             entry.due = true;
         }
+        self.due = self.inflight.len();
         // What is left of the greeting goes to the queue, behind what was taken from it before.
         while let Some(outgoing) = self.lane.pop_back() {
             self.queue.push_front(outgoing);
@@ -336,10 +630,14 @@ impl Outbox {
     }
 
     /// The broker has no session of ours: what was in flight is sent as new, in order, ahead of the queue.
-    pub fn session_lost(&mut self) {
+    fn session_lost(&mut self) {
+        if self.last_number.is_some() && !self.inflight.is_empty() {
+            self.notes.push(Note::SessionLost);
+        }
         while let Some(entry) = self.inflight.pop_back() {
             self.queue.push_front(entry.outgoing);
         }
+        self.due = 0;
     }
 
     /// Whether an in-flight message holds this identifier.
@@ -371,6 +669,8 @@ impl Outbox {
         }
         self.count = 0;
         self.bytes = 0;
+        self.due = 0;
+        self.expiring = 0;
     }
 
     fn finish(&mut self, outgoing: &Outgoing, done: &mut impl FnMut(u16)) {
@@ -381,11 +681,15 @@ impl Outbox {
 
     fn account(&mut self, outgoing: &Outgoing) {
         self.count += 1;
+        self.expiring += usize::from(outgoing.deadline.is_some());
         self.bytes += outgoing.message.size();
+        self.note(outgoing.number, |number| Note::Accepted(number, outgoing.message.clone()));
     }
 
     fn unaccount(&mut self, outgoing: &Outgoing) {
         self.count -= 1;
+        self.expiring -= usize::from(outgoing.deadline.is_some());
         self.bytes -= outgoing.message.size();
+        self.note(outgoing.number, Note::Settled);
     }
 }

@@ -103,6 +103,28 @@ impl Queue {
         self.take(number)
     }
 
+    /// Gives out all that `is_expired` names.
+    pub fn take_expired(&mut self, is_expired: impl Fn(&Outgoing) -> bool) -> Vec<Outgoing> {
+        let mut expired = Vec::new();
+        for (slot, number) in self.slots.iter_mut().zip(self.base..) {
+            if let Some(outgoing) = slot.take_if(|outgoing| is_expired(outgoing)) {
+                if self.retained.get(&outgoing.message.topic) == Some(&number) {
+                    self.retained.remove(&outgoing.message.topic);
+                }
+                self.holes += 1;
+                expired.push(outgoing);
+            }
+        }
+        for outgoing in &expired {
+            self.count_out(outgoing);
+        }
+        self.trim();
+        if self.holes > 64 && self.holes > self.slots.len() / 2 {
+            self.close_holes();
+        }
+        expired
+    }
+
     fn take(&mut self, number: i64) -> Option<Outgoing> {
         let index = usize::try_from(number - self.base).ok()?;
         let outgoing = self.slots.get_mut(index)?.take()?;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use super::codec;
 use super::event::Event;
 use super::message::QoS;
-use super::packet::{Packet, PacketId};
+use super::packet::{Packet, PacketId, Reason, Subscription};
 
 /// Bytes of filters in one SUBSCRIBE; brokers with a small packet limit exist.
 const SUBSCRIBE_BYTES: usize = 32 * 1024;
@@ -12,23 +13,23 @@ const SUBSCRIBE_BYTES: usize = 32 * 1024;
 const UNANSWERED: usize = 1000;
 
 #[derive(Debug)]
-struct Subscription {
+struct Wanted {
     order: u64,
-    qos: QoS,
+    how: Subscription,
     /// Asked for again by the session itself on this connection, and by nobody else so far.
     restored: bool,
 }
 
 #[derive(Debug)]
 enum Request {
-    Subscribe(Vec<(String, QoS)>),
+    Subscribe(Vec<(String, Subscription)>),
     Unsubscribe(Vec<String>),
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    subscriptions: HashMap<String, Subscription>,
+    subscriptions: HashMap<String, Wanted>,
     next_order: u64,
     /// Filters whose end the broker has not confirmed: a session that it has kept may still hold them.
     leaving: BTreeSet<String>,
@@ -40,19 +41,19 @@ pub(super) struct Requests {
 impl Requests {
     /// Keeps the subscriptions for every connect. The packets that they need on this connection come back:
     /// none for a filter that the restoration has covered already, or its retained messages would come twice.
-    pub fn subscribe(&mut self, filters: Vec<(String, QoS)>) -> Vec<(String, QoS)> {
+    pub fn subscribe(&mut self, filters: Vec<(String, Subscription)>) -> Vec<(String, Subscription)> {
         let mut wanted = Vec::with_capacity(filters.len());
-        for (filter, qos) in filters {
+        for (filter, how) in filters {
             self.leaving.remove(&filter);
             let order = self.next_order;
             let known = self.subscriptions.entry(filter.clone()).or_insert_with(|| {
                 self.next_order += 1;
-                Subscription { order, qos, restored: false }
+                Wanted { order, how, restored: false }
             });
-            let covered = std::mem::take(&mut known.restored) && known.qos == qos;
-            known.qos = qos;
+            let covered = std::mem::take(&mut known.restored) && known.how == how;
+            known.how = how;
             if !covered {
-                wanted.push((filter, qos));
+                wanted.push((filter, how));
             }
         }
         wanted
@@ -68,7 +69,7 @@ impl Requests {
 
     /// What a new connection needs: the ends of subscriptions that the broker may still hold, and the filters
     /// in force, in order.
-    pub fn restore(&mut self, session_present: bool) -> (Vec<String>, Vec<(String, QoS)>) {
+    pub fn restore(&mut self, session_present: bool) -> (Vec<String>, Vec<(String, Subscription)>) {
         if !session_present {
             self.leaving.clear();
         }
@@ -77,27 +78,24 @@ impl Requests {
             .iter_mut()
             .map(|(filter, subscription)| {
                 subscription.restored = true;
-                (subscription.order, filter.clone(), subscription.qos)
+                (subscription.order, filter.clone(), subscription.how)
             })
             .collect();
         all.sort_unstable_by_key(|(order, ..)| *order);
-        let filters = all.into_iter().map(|(_, filter, qos)| (filter, qos)).collect();
+        let filters = all.into_iter().map(|(_, filter, how)| (filter, how)).collect();
         (self.leaving.iter().cloned().collect(), filters)
     }
 
-    /// Queues as few SUBSCRIBEs as hold the filters; each gets its number from `mid`. The last one's number.
-    pub fn send_subscribe(&mut self, filters: Vec<(String, QoS)>, mut mid: impl FnMut() -> u16) -> u16 {
+    /// Queues as few SUBSCRIBEs as hold the filters, each in a packet of `limit` bytes; each gets its number from
+    /// `mid`. The last one's number.
+    pub fn send_subscribe(
+        &mut self,
+        filters: Vec<(String, Subscription)>,
+        limit: usize,
+        mut mid: impl FnMut() -> u16,
+    ) -> u16 {
         let mut number = None;
-        let mut rest = filters.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut size = 0;
-            let mut batch = Vec::new();
-            while let Some((filter, _)) = rest.peek()
-                && (batch.is_empty() || size + filter.len() < SUBSCRIBE_BYTES)
-            {
-                size += filter.len() + 3;
-                batch.extend(rest.next());
-            }
+        for batch in batches(filters, limit, |(filter, _)| filter.len() + 3) {
             let mid = mid();
             self.queue.push_back((mid, Request::Subscribe(batch)));
             number = Some(mid);
@@ -105,10 +103,10 @@ impl Requests {
         number.unwrap_or_else(mid)
     }
 
-    /// Queues an UNSUBSCRIBE.
-    pub fn send_unsubscribe(&mut self, filters: Vec<String>, mid: u16) {
-        if !filters.is_empty() {
-            self.queue.push_back((mid, Request::Unsubscribe(filters)));
+    /// Queues as few UNSUBSCRIBEs as hold the filters.
+    pub fn send_unsubscribe(&mut self, filters: Vec<String>, limit: usize, mid: u16) {
+        for batch in batches(filters, limit, |filter| filter.len() + 2) {
+            self.queue.push_back((mid, Request::Unsubscribe(batch)));
         }
     }
 
@@ -140,7 +138,8 @@ impl Requests {
     pub fn granted(
         &mut self,
         id: PacketId,
-        granted: Vec<Option<QoS>>,
+        granted: Vec<Result<QoS, u8>>,
+        text: Option<&str>,
     ) -> Result<Option<Event>, &'static str> {
         if !matches!(self.unanswered.get(&id), Some((_, Request::Subscribe(_)))) {
             return Ok(None);
@@ -149,29 +148,51 @@ impl Requests {
         if filters.len() != granted.len() {
             return Err("SUBACK does not answer every filter");
         }
-        let granted = filters.into_iter().map(|(filter, _)| filter).zip(granted).collect();
+        let filters = filters.into_iter().map(|(filter, _)| filter);
+        let in_words = |code| match (code, text) {
+            // The only one that 3.1.1 has.
+            (0x80, None) => "check the broker's access rules".into(),
+            (0x80, Some(text)) => codec::with_details("the broker does not take it", Some(text), None),
+            _ => codec::with_details(codec::in_words(code), text, None),
+        };
+        let granted = filters.zip(granted.into_iter().map(|grant| grant.map_err(in_words))).collect();
         Ok(Some(Event::Subscribed { mid, granted }))
     }
 
-    /// UNSUBACK; `None` when it answers nothing.
-    pub fn ended(&mut self, id: PacketId) -> Option<Event> {
+    /// UNSUBACK, with 5 a code for each filter; `None` when it answers nothing. The error is what is wrong with it.
+    ///
+    /// # Errors
+    /// It does not fit the request.
+    pub fn ended(&mut self, id: PacketId, codes: &[u8]) -> Result<Option<Event>, &'static str> {
         if !matches!(self.unanswered.get(&id), Some((_, Request::Unsubscribe(_)))) {
-            return None;
+            return Ok(None);
         }
-        let (mid, request) = self.unanswered.remove(&id)?;
-        if let Request::Unsubscribe(filters) = request {
-            let asked_again = |filter: &String| {
-                let under_way = self.unanswered.values().chain(&self.queue);
-                under_way
-                    .map(|(_, r)| r)
-                    .any(|r| matches!(r, Request::Unsubscribe(all) if all.contains(filter)))
-            };
-            let ended: Vec<_> = filters.into_iter().filter(|filter| !asked_again(filter)).collect();
-            for filter in &ended {
-                self.leaving.remove(filter);
+        let Some((mid, Request::Unsubscribe(filters))) = self.unanswered.remove(&id) else { return Ok(None) };
+        if !codes.is_empty() && codes.len() != filters.len() {
+            return Err("UNSUBACK does not answer every filter");
+        }
+        let codes = codes.iter().copied().chain(std::iter::repeat(0));
+        let mut refused = Vec::new();
+        let mut ended = Vec::new();
+        for (filter, code) in filters.into_iter().zip(codes) {
+            let reason = Reason::code(code);
+            if reason.is_failure() {
+                refused.push((filter.clone(), reason.in_words()));
             }
+            ended.push(filter);
         }
-        Some(Event::Unsubscribed { mid })
+        let under_way = self.unanswered.values().chain(&self.queue).map(|(_, request)| request);
+        let asked_again: BTreeSet<&String> = under_way
+            .filter_map(|request| match request {
+                Request::Unsubscribe(filters) => Some(filters),
+                Request::Subscribe(_) => None,
+            })
+            .flatten()
+            .collect();
+        for filter in ended.iter().filter(|filter| !asked_again.contains(filter)) {
+            self.leaving.remove(filter);
+        }
+        Ok(Some(Event::Unsubscribed { mid, refused }))
     }
 
     /// The connection has ended, and with it every request on its way.
@@ -179,4 +200,28 @@ impl Requests {
         self.queue.clear();
         self.unanswered.clear();
     }
+}
+
+/// What it takes besides the filters: the header, the identifier, the length of the properties.
+const PACKET_OVERHEAD: usize = 8;
+
+/// Cuts requests into pieces of which each fits into a packet.
+fn batches<T>(items: Vec<T>, limit: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let most = SUBSCRIBE_BYTES.min(limit.saturating_sub(PACKET_OVERHEAD));
+    let mut all: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let size = size(&item);
+        match all.last_mut() {
+            Some(batch) if size <= room => {
+                room -= size;
+                batch.push(item);
+            }
+            _ => {
+                room = most.saturating_sub(size);
+                all.push(vec![item]);
+            }
+        }
+    }
+    all
 }

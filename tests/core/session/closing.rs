@@ -7,7 +7,7 @@ use bytes::Bytes;
 use miqro::core::session::completion::{Outcome, PublishFailure};
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
-use miqro::core::session::packet::Packet;
+use miqro::core::session::packet::{Packet, Version};
 use miqro::core::session::protocol::Refusal;
 
 use super::{Broker, Client, PATIENCE, message, within};
@@ -23,7 +23,7 @@ fn close_delivers_what_is_queued_and_says_goodbye() {
     let session = Arc::clone(&client.session);
     let closer = std::thread::spawn(move || session.close(PATIENCE));
     assert_eq!(peer.serve(3).len(), 3);
-    assert_eq!(peer.rest(), [Packet::Disconnect]);
+    assert_eq!(peer.rest(), [Packet::Disconnect(None)]);
     drop(peer);
     assert_eq!(closer.join().unwrap(), 0);
     assert!(receipts.iter().all(|receipt| receipt.completion.outcome() == Outcome::Done));
@@ -44,7 +44,7 @@ fn a_broker_that_does_not_acknowledge_delays_close_by_its_timeout() {
     let owed = within(Duration::from_secs(5), || client.session.close(Duration::from_millis(100)));
     assert_eq!(owed, 1);
     assert_eq!(receipt.completion.outcome(), Outcome::Failed(PublishFailure::Closed));
-    assert_eq!(peer.rest(), [Packet::Disconnect], "it says goodbye even so: the will must not be sent");
+    assert_eq!(peer.rest(), [Packet::Disconnect(None)], "it says goodbye even so: the will must not be sent");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn close_is_idempotent_and_legal_from_any_thread() {
             })
         })
         .collect();
-    assert_eq!(peer.rest(), [Packet::Disconnect]);
+    assert_eq!(peer.rest(), [Packet::Disconnect(None)]);
     drop(peer);
     for closer in closers {
         closer.join().unwrap();
@@ -146,7 +146,7 @@ fn close_accepts_any_timeout() {
     let (client, mut peer) = Client::connected(&broker, |_| {});
     let session = Arc::clone(&client.session);
     let closer = std::thread::spawn(move || session.close(Duration::MAX));
-    assert_eq!(peer.rest(), [Packet::Disconnect]);
+    assert_eq!(peer.rest(), [Packet::Disconnect(None)]);
     drop(peer);
     assert_eq!(closer.join().unwrap(), 0);
 }
@@ -158,11 +158,11 @@ fn nothing_follows_the_goodbye() {
     let (client, mut peer) = Client::connected(&broker, |_| {});
     let session = Arc::clone(&client.session);
     let closer = std::thread::spawn(move || session.close(PATIENCE));
-    assert_eq!(peer.receive(), Packet::Disconnect);
+    assert_eq!(peer.receive(), Packet::Disconnect(None));
     for id in 1..10 {
         let packet = Packet::Publish(message("t", "", QoS::AtLeastOnce), Some(id));
         let mut bytes = bytes::BytesMut::new();
-        miqro::core::session::codec::encode(&packet, &mut bytes).unwrap();
+        miqro::core::session::codec::encode(&packet, &mut bytes, Version::V311).unwrap();
         // The session may be gone already.
         let _ = std::io::Write::write_all(&mut peer.stream, &bytes);
     }
@@ -195,7 +195,7 @@ fn a_session_that_is_dropped_says_goodbye_and_ends_its_thread() {
     let broker = Broker::new();
     let (client, mut peer) = Client::connected(&broker, |_| {});
     let waiter = std::thread::spawn(move || client.wait_for_the_end_of_the_thread());
-    assert_eq!(peer.rest(), [Packet::Disconnect]);
+    assert_eq!(peer.rest(), [Packet::Disconnect(None)]);
     drop(peer);
     waiter.join().unwrap();
 }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
 use miqro::core::session::options::{SessionOptions, WillOptions};
-use miqro::core::session::packet::Packet;
+use miqro::core::session::packet::{Packet, Version};
 use miqro::core::session::transport;
 
 use super::{Broker, Client, PATIENCE, within};
@@ -46,6 +47,42 @@ fn connect_says_what_the_options_say() {
     client.session.close(Duration::ZERO);
 }
 
+/// C46: what is set while the session runs counts from the next connection on.
+#[test]
+fn options_that_are_changed_count_from_the_next_connection_on() {
+    let (first, second) = (Broker::new(), Broker::new());
+    let client = Client::started(first.port(), |options| options.keepalive = 30);
+    let (peer, connect) = first.welcome_back(false);
+    assert_eq!((connect.keepalive, connect.will), (30, None));
+    let will = WillOptions { topic: "gone".into(), payload: b"x".to_vec(), qos: 0, retain: false };
+    client.session.configure(SessionOptions {
+        host: "127.0.0.1".into(),
+        port: second.port(),
+        keepalive: 90,
+        will: Some(will),
+        reconnect_delay_min: 0.01,
+        reconnect_delay_max: 0.01,
+        ..SessionOptions::default()
+    });
+    drop(peer);
+    let (_peer, connect) = second.welcome_back(false);
+    assert_eq!(connect.keepalive, 90);
+    assert_eq!(connect.will.expect("it has a will now").topic, "gone");
+    client.session.close(Duration::ZERO);
+}
+
+/// C44: a queue that is made smaller keeps what it has.
+#[test]
+fn a_queue_that_is_made_smaller_keeps_what_it_has() {
+    let client = Client::new(1, |options| options.max_queued_messages = 3);
+    for text in ["1", "2", "3"] {
+        client.publish("a", text, QoS::AtLeastOnce);
+    }
+    client.session.configure(SessionOptions { max_queued_messages: 2, ..SessionOptions::default() });
+    assert_eq!(client.session.owed().0, 3);
+    assert!(client.session.publish("a".into(), Bytes::new(), QoS::AtLeastOnce, false).is_err());
+}
+
 /// C43: refused by the broker: the reason in words, and another try after the backoff.
 #[test]
 fn each_refusal_is_told_in_words_and_tried_again() {
@@ -62,7 +99,7 @@ fn each_refusal_is_told_in_words_and_tried_again() {
     for (code, words) in [1, 2, 3, 4, 5, 42].into_iter().zip(words) {
         let mut peer = broker.accept();
         peer.connect();
-        peer.send(&Packet::ConnAck(false, code));
+        peer.send(&Packet::ConnAck(false, code, None));
         match client.event() {
             Event::Refused { code: told, reason, .. } => {
                 assert_eq!(told, code);
@@ -118,7 +155,7 @@ fn a_reconnect_tells_how_long_the_outage_was() {
     assert!(!client.session.is_connected());
     let (_peer, _) = broker.welcome_back(true);
     match client.until(|event| matches!(event, Event::Connected { .. })) {
-        Event::Connected { session_present, outage } => {
+        Event::Connected { session_present, outage, .. } => {
             assert!(session_present);
             let outage = outage.expect("there was one");
             assert!(outage > Duration::ZERO && outage < PATIENCE);
@@ -185,7 +222,7 @@ fn a_large_message_over_a_slow_link_does_not_end_the_connection() {
     let payload = "x".repeat(20_000);
     let mut bytes = bytes::BytesMut::new();
     let packet = Packet::Publish(super::message("big", &payload, QoS::AtMostOnce), None);
-    miqro::core::session::codec::encode(&packet, &mut bytes).unwrap();
+    miqro::core::session::codec::encode(&packet, &mut bytes, Version::V311).unwrap();
     let started = Instant::now();
     // The ping's answer has to queue behind the message, as on one stream of bytes it must.
     for chunk in bytes.chunks(1000) {
@@ -230,8 +267,10 @@ fn subscriptions_are_restored_on_every_connect_and_asked_for_once() {
         client.session.greeted();
         match peer.receive() {
             Packet::Subscribe(id, asked) => {
-                assert_eq!(asked, filters);
-                peer.send(&Packet::SubAck(id, vec![Some(QoS::AtLeastOnce), None]));
+                let wanted: Vec<_> =
+                    filters.iter().map(|(filter, qos)| (filter.clone(), (*qos).into())).collect();
+                assert_eq!(asked, wanted);
+                peer.send(&Packet::SubAck(id, vec![Ok(QoS::AtLeastOnce), Err(0x80)], None));
             }
             other => panic!("{other:?}"),
         }
@@ -239,7 +278,8 @@ fn subscriptions_are_restored_on_every_connect_and_asked_for_once() {
         assert!(matches!(receipt.completion.wait(PATIENCE), miqro::core::session::completion::Outcome::Done));
         match client.until(|event| matches!(event, Event::Subscribed { .. })) {
             Event::Subscribed { granted, .. } => {
-                assert_eq!(granted, [("b/#".into(), Some(QoS::AtLeastOnce)), ("a/+".into(), None)]);
+                let advice = "check the broker's access rules".into();
+                assert_eq!(granted, [("b/#".into(), Ok(QoS::AtLeastOnce)), ("a/+".into(), Err(advice))]);
             }
             _ => unreachable!(),
         }

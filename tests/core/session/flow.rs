@@ -8,7 +8,7 @@ use miqro::core::session::codec;
 use miqro::core::session::completion::Outcome;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
-use miqro::core::session::packet::Packet;
+use miqro::core::session::packet::{Packet, Reason, Version};
 
 use super::{Broker, Client, PATIENCE, message};
 
@@ -19,13 +19,13 @@ fn a_qos_2_message_whose_handshake_is_cut_twice_is_delivered_once() {
     let (mut client, mut peer) = Client::connected(&broker, |options| options.clean_session = false);
     let mut publish = message("t", "once", QoS::ExactlyOnce);
     peer.send(&Packet::Publish(publish.clone(), Some(7)));
-    assert_eq!(peer.receive(), Packet::PubRec(7));
+    assert_eq!(peer.receive(), Packet::PubRec(7, Reason::SUCCESS));
     drop(peer);
 
     let (mut peer, _) = broker.welcome_back(true);
     publish.dup = true;
     peer.send(&Packet::Publish(publish, Some(7)));
-    assert_eq!(peer.receive(), Packet::PubRec(7));
+    assert_eq!(peer.receive(), Packet::PubRec(7, Reason::SUCCESS));
     drop(peer);
 
     let (mut peer, _) = broker.welcome_back(true);
@@ -52,7 +52,7 @@ fn an_inbox_that_is_full_stops_reading_keeps_pinging_and_loses_nothing() {
         for number in 0..COUNT {
             let packet = Packet::Publish(message("t", &format!("{number} {padding}"), QoS::AtMostOnce), None);
             let mut bytes = BytesMut::new();
-            codec::encode(&packet, &mut bytes).unwrap();
+            codec::encode(&packet, &mut bytes, Version::V311).unwrap();
             writer.write_all(&bytes).unwrap();
             wrote.send(number).unwrap();
         }
@@ -84,14 +84,14 @@ fn the_inbox_is_bounded_in_bytes_too() {
     }
     // Three messages are over the limit; the fourth is acknowledged only when there is room for it.
     for id in 1..=3 {
-        assert_eq!(peer.receive(), Packet::PubAck(id));
+        assert_eq!(peer.receive(), Packet::PubAck(id, Reason::SUCCESS));
     }
     assert_eq!(client.session.waiting(), 3);
     for number in 0..20 {
         assert!(client.message().payload.starts_with(format!("{number} ").as_bytes()));
     }
     for id in 4..=20 {
-        assert_eq!(peer.receive(), Packet::PubAck(id));
+        assert_eq!(peer.receive(), Packet::PubAck(id, Reason::SUCCESS));
     }
 }
 
@@ -106,7 +106,7 @@ fn a_service_that_waits_gets_its_acknowledgement_past_a_full_inbox() {
     for number in 0..15 {
         peer.send(&Packet::Publish(message("t", &number.to_string(), QoS::AtMostOnce), None));
     }
-    peer.send(&Packet::PubAck(id.unwrap()));
+    peer.send(&Packet::PubAck(id.unwrap(), Reason::SUCCESS));
     let outcome = {
         let _waiting = client.session.waiting_for_broker();
         receipt.completion.wait(PATIENCE)
@@ -133,7 +133,7 @@ fn an_acknowledgement_behind_a_flood_is_read_and_the_flood_costs_no_memory() {
         let packet = Packet::Publish(message("t", "kept", QoS::AtLeastOnce), Some(number));
         peer.send(&packet);
     }
-    peer.send(&Packet::PubAck(id.unwrap()));
+    peer.send(&Packet::PubAck(id.unwrap(), Reason::SUCCESS));
     assert_eq!(receipt.completion.wait(PATIENCE), Outcome::Done);
     assert_eq!(client.session.waiting(), 20);
     client.session.await_answer_no_more();
@@ -152,7 +152,7 @@ fn an_acknowledgement_behind_a_flood_is_read_and_the_flood_costs_no_memory() {
     }
     assert_eq!((seen, overrun, kept), (20, FLOOD - 20, 20));
     for id in 1..=20 {
-        assert_eq!(peer.receive(), Packet::PubAck(id));
+        assert_eq!(peer.receive(), Packet::PubAck(id, Reason::SUCCESS));
     }
 }
 
@@ -174,9 +174,9 @@ fn three_hundred_kilobytes_go_both_ways() {
         assert!(arrived.payload == payload && arrived.qos == qos);
         match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => assert_eq!(peer.receive(), Packet::PubAck(9)),
+            QoS::AtLeastOnce => assert_eq!(peer.receive(), Packet::PubAck(9, Reason::SUCCESS)),
             QoS::ExactlyOnce => {
-                assert_eq!(peer.receive(), Packet::PubRec(9));
+                assert_eq!(peer.receive(), Packet::PubRec(9, Reason::SUCCESS));
                 peer.send(&Packet::PubRel(9));
                 assert_eq!(peer.receive(), Packet::PubComp(9));
             }
@@ -232,7 +232,7 @@ fn a_suback_that_does_not_fit_ends_the_connection() {
     let (mut client, mut peer) = Client::connected(&broker, |_| {});
     client.session.subscribe(vec![("a".into(), QoS::AtMostOnce), ("b".into(), QoS::AtMostOnce)]);
     match peer.receive() {
-        Packet::Subscribe(id, _) => peer.send(&Packet::SubAck(id, vec![Some(QoS::AtMostOnce)])),
+        Packet::Subscribe(id, _) => peer.send(&Packet::SubAck(id, vec![Ok(QoS::AtMostOnce)], None)),
         other => panic!("{other:?}"),
     }
     let reason = client.disconnected();
@@ -252,7 +252,7 @@ fn a_subscription_that_ended_offline_is_ended_at_the_broker() {
     let (mut peer, _) = broker.welcome_back(true);
     assert!(matches!(peer.receive(), Packet::Unsubscribe(_, filters) if filters == ["ended"]));
     assert!(
-        matches!(peer.receive(), Packet::Subscribe(_, filters) if filters == [("kept".into(), QoS::AtMostOnce)])
+        matches!(peer.receive(), Packet::Subscribe(_, filters) if filters == [("kept".into(), QoS::AtMostOnce.into())])
     );
 }
 
@@ -302,7 +302,7 @@ fn a_flood_of_publishes_does_not_keep_the_session_from_reading() {
     for number in 0..100 {
         let packet = Packet::Publish(message("in", &number.to_string(), QoS::AtMostOnce), None);
         let mut bytes = BytesMut::new();
-        codec::encode(&packet, &mut bytes).unwrap();
+        codec::encode(&packet, &mut bytes, Version::V311).unwrap();
         writer.write_all(&bytes).unwrap();
         assert_eq!(client.message().payload, number.to_string());
     }

@@ -4,6 +4,7 @@
 
 mod closing;
 mod connecting;
+mod durable;
 mod flow;
 mod leaks;
 mod outgoing;
@@ -20,7 +21,7 @@ use miqro::core::session::codec;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::{Message, QoS};
 use miqro::core::session::options::SessionOptions;
-use miqro::core::session::packet::{Connect, Packet};
+use miqro::core::session::packet::{Connect, Packet, Reason, Version};
 use miqro::core::session::protocol::Receipt;
 use miqro::core::wake::Wake;
 use socket2::SockRef;
@@ -54,7 +55,7 @@ impl Broker {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Peer { stream, input: BytesMut::new() }
+        Peer { stream, input: BytesMut::new(), version: Version::V311 }
     }
 
     /// The next connection, accepted with a new session.
@@ -65,7 +66,7 @@ impl Broker {
     fn welcome_back(&self, session_present: bool) -> (Peer, Connect) {
         let mut peer = self.accept();
         let connect = peer.connect();
-        peer.send(&Packet::ConnAck(session_present, 0));
+        peer.send(&Packet::ConnAck(session_present, 0, None));
         (peer, connect)
     }
 }
@@ -74,6 +75,8 @@ impl Broker {
 struct Peer {
     stream: TcpStream,
     input: BytesMut,
+    /// What the CONNECT spoke.
+    version: Version,
 }
 
 impl Peer {
@@ -87,7 +90,15 @@ impl Peer {
     /// The next packet; `None` when the session has hung up.
     fn next(&mut self) -> Option<Packet> {
         loop {
-            if let Some(packet) = codec::decode(&mut self.input, usize::MAX).expect("the session sends MQTT")
+            // In a CONNECT the protocol level comes after the name of the protocol (section 3.1.2).
+            if self.input.first() == Some(&0x10)
+                && let Some(at) = self.input.windows(4).position(|bytes| bytes == b"MQTT")
+                && let Some(level) = self.input.get(at + 4)
+            {
+                self.version = if *level == 5 { Version::V5 } else { Version::V311 };
+            }
+            if let Some(packet) =
+                codec::decode(&mut self.input, usize::MAX, self.version).expect("the session sends MQTT")
             {
                 return Some(packet);
             }
@@ -120,7 +131,7 @@ impl Peer {
 
     fn send(&mut self, packet: &Packet) {
         let mut bytes = BytesMut::new();
-        codec::encode(packet, &mut bytes).unwrap();
+        codec::encode(packet, &mut bytes, self.version).unwrap();
         self.send_bytes(&bytes);
     }
 
@@ -136,10 +147,10 @@ impl Peer {
             match self.receive() {
                 Packet::Publish(message, id) => {
                     match (message.qos, id) {
-                        (QoS::AtLeastOnce, Some(id)) => self.send(&Packet::PubAck(id)),
+                        (QoS::AtLeastOnce, Some(id)) => self.send(&Packet::PubAck(id, Reason::SUCCESS)),
                         (QoS::ExactlyOnce, Some(id)) => {
                             open += 1;
-                            self.send(&Packet::PubRec(id));
+                            self.send(&Packet::PubRec(id, Reason::SUCCESS));
                         }
                         _ => {}
                     }
@@ -150,8 +161,8 @@ impl Peer {
                     self.send(&Packet::PubComp(id));
                 }
                 Packet::Subscribe(id, filters) => {
-                    let granted = filters.iter().map(|(_, qos)| Some(*qos)).collect();
-                    self.send(&Packet::SubAck(id, granted));
+                    let granted = filters.iter().map(|(_, how)| Ok(how.qos)).collect();
+                    self.send(&Packet::SubAck(id, granted, None));
                 }
                 Packet::PingReq => self.send(&Packet::PingResp),
                 other => panic!("unexpected: {other:?}"),
@@ -263,7 +274,7 @@ impl Client {
 
 fn message(topic: &str, payload: &str, qos: QoS) -> Message {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
-    Message { topic: topic.into(), payload, qos, retain: false, dup: false }
+    Message { topic: topic.into(), payload, qos, retain: false, dup: false, properties: None }
 }
 
 /// Runs something that must not take long.

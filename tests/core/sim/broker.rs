@@ -1,13 +1,16 @@
-//! A model of an MQTT 3.1.1 broker with one client. It keeps to the specification, except where the world asks
+//! A model of an MQTT broker with one client. It keeps to the specification, except where the world asks
 //! it to repeat, delay or shuffle what it says.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use miqro::core::session::codec;
 use miqro::core::session::message::{Message, QoS};
-use miqro::core::session::packet::{Packet, PacketId};
+use miqro::core::session::packet::{
+    ConnAckProperties, Connect, Disconnect, Packet, PacketId, Reason, Version,
+};
 
 use super::number_of;
 
@@ -31,6 +34,8 @@ pub enum Mood {
     Mute,
     /// Accepts, and hangs up at once: another client has the same id.
     TakenOver,
+    /// Hangs up without an answer.
+    HangsUp,
 }
 
 enum Stage {
@@ -61,6 +66,8 @@ struct Session {
     received: HashMap<PacketId, u64>,
     outgoing: VecDeque<Outgoing>,
     last_id: PacketId,
+    /// Seconds that it outlives its connection.
+    expiry: u32,
 }
 
 struct Connection {
@@ -74,6 +81,40 @@ struct Connection {
     connack: Option<Packet>,
     /// PUBACK and PUBREC are expected in this order (MQTT-4.6.0-2, -3).
     unanswered: VecDeque<PacketId>,
+    /// What the client speaks.
+    version: Version,
+    /// What the broker takes, with MQTT 5.
+    terms: ConnAckProperties,
+    /// QoS 1 and 2 messages from the client that are not acknowledged.
+    open: HashMap<PacketId, QoS>,
+    /// How many such messages the client takes.
+    window: usize,
+}
+
+impl Connection {
+    /// What the broker says frees the client's window (MQTT 5 section 4.9).
+    fn says(&mut self, packet: &Packet) {
+        let (id, qos) = match packet {
+            Packet::PubAck(id, _) => (id, QoS::AtLeastOnce),
+            Packet::PubRec(id, reason) if reason.is_failure() => (id, QoS::ExactlyOnce),
+            Packet::PubComp(id) => (id, QoS::ExactlyOnce),
+            _ => return,
+        };
+        if self.open.get(id) == Some(&qos) {
+            self.open.remove(id);
+        }
+    }
+
+    /// Law: the client keeps to what the broker takes.
+    fn check(&mut self, message: &Message, id: Option<PacketId>) {
+        let terms = &self.terms;
+        assert!(message.qos <= terms.maximum_qos, "a message over the maximum QoS");
+        assert!(!message.retain || terms.retain_available, "a retained message, and none are kept");
+        if let Some(id) = id {
+            self.open.insert(id, message.qos);
+            assert!(self.open.len() <= terms.receive_maximum.into(), "the receive maximum is exceeded");
+        }
+    }
 }
 
 pub struct Broker {
@@ -88,10 +129,16 @@ pub struct Broker {
     pub on_release: bool,
     /// Numbers of messages to the client that were lost with a session.
     pub forgotten: Vec<u64>,
+    /// The newest version that it speaks.
+    pub version: Version,
+    /// Whether it hangs up on a newer one, rather than to say no.
+    pub hangs_up: bool,
+    /// When the last one ended.
+    ended: Duration,
 }
 
 impl Broker {
-    pub fn new(on_release: bool) -> Self {
+    pub fn new(on_release: bool, version: Version) -> Self {
         Self {
             session: None,
             connection: None,
@@ -100,10 +147,17 @@ impl Broker {
             delivered: Vec::new(),
             on_release,
             forgotten: Vec::new(),
+            version,
+            hangs_up: false,
+            ended: Duration::ZERO,
         }
     }
 
-    pub fn connect(&mut self, mood: Mood) {
+    pub fn connect(&mut self, mood: Mood, terms: ConnAckProperties, now: Duration) {
+        let expiry = self.session.as_ref().map(|session| Duration::from_secs(session.expiry.into()));
+        if expiry.is_some_and(|expiry| now > self.ended + expiry) {
+            self.forget();
+        }
         self.connection = Some(Connection {
             input: BytesMut::new(),
             accepted: false,
@@ -112,12 +166,30 @@ impl Broker {
             stream: VecDeque::new(),
             connack: None,
             unanswered: VecDeque::new(),
+            version: Version::V311,
+            terms,
+            open: HashMap::new(),
+            window: WINDOW,
         });
+    }
+
+    /// Says goodbye, and why (MQTT 5).
+    pub fn leave(&mut self, code: u8) {
+        if let Some(connection) = &mut self.connection
+            && connection.accepted
+            && connection.mood == Mood::Helpful
+            && connection.version == Version::V5
+        {
+            let reason = Reason { code, text: Some("so be it".into()) };
+            let goodbye = Disconnect { reason, server_reference: None };
+            connection.stream.push_back(Packet::Disconnect(Some(Box::new(goodbye))));
+        }
     }
 
     /// The connection has ended. If the client has not heard of a new session, the broker forgets it again:
     /// with 3.1.1 a client cannot know that the session which it finds next time is not its old one.
-    pub fn disconnect(&mut self, accepted: bool) {
+    pub fn disconnect(&mut self, accepted: bool, now: Duration) {
+        self.ended = now;
         if !accepted && self.is_new {
             self.forget();
         }
@@ -202,12 +274,17 @@ impl Broker {
     /// the broker hangs up now.
     pub fn speak(&mut self, rng: &mut Rng, chaos: bool) -> (Option<Packet>, bool) {
         let Some(connection) = &mut self.connection else { return (None, false) };
+        if connection.mood == Mood::HangsUp {
+            return (None, true);
+        }
         if let Some(connack) = connection.connack.take() {
             return (Some(connack), connection.mood != Mood::Helpful);
         }
         let from_stream = !connection.stream.is_empty() && (connection.answers.is_empty() || rng.bool());
         if from_stream {
-            return (connection.stream.pop_front(), false);
+            let packet = connection.stream.pop_front();
+            let hangs_up = matches!(packet, Some(Packet::Disconnect(_)));
+            return (packet, hangs_up);
         }
         if connection.answers.is_empty() {
             return (None, false);
@@ -218,10 +295,12 @@ impl Broker {
         } else {
             0
         };
-        if chaos && rng.u8(..8) == 0 {
-            return (Some(connection.answers[index].clone()), false);
+        let packet = connection.answers[index].clone();
+        connection.says(&packet);
+        if !(chaos && rng.u8(..8) == 0) {
+            connection.answers.remove(index);
         }
-        (Some(connection.answers.remove(index)), false)
+        (Some(packet), false)
     }
 
     /// Bytes have arrived from the client.
@@ -233,15 +312,26 @@ impl Broker {
         connection.input.extend_from_slice(bytes);
         loop {
             let Some(connection) = &mut self.connection else { return };
-            let packet = codec::decode(&mut connection.input, usize::MAX).expect("the client sends MQTT");
+            if connection.input.first() == Some(&0x10) && connection.input.get(8) == Some(&5) {
+                connection.version = Version::V5;
+            }
+            let before = connection.input.len();
+            let packet = codec::decode(&mut connection.input, usize::MAX, connection.version)
+                .expect("the client sends MQTT");
             let Some(packet) = packet else { return };
+            let size = before - connection.input.len();
+            let limit = connection.terms.maximum_packet_size.filter(|_| connection.accepted);
+            assert!(
+                connection.version == Version::V311 || limit.is_none_or(|limit| size <= limit as usize),
+                "{size} bytes, more than the broker takes: {packet:?}"
+            );
             self.handle(packet);
         }
     }
 
     fn handle(&mut self, packet: Packet) {
         if let Packet::Connect(connect) = packet {
-            return self.connect_packet(connect.clean_session);
+            return self.connect_packet(&connect);
         }
         let Some(connection) = &mut self.connection else { return };
         assert!(connection.accepted, "{packet:?} before CONNACK");
@@ -253,8 +343,25 @@ impl Broker {
             Packet::Publish(message, id) => {
                 let number = number_of(&message);
                 let mut pass_on = true;
+                let speaks_5 = connection.version == Version::V5;
+                if speaks_5 {
+                    connection.check(&message, id);
+                }
+                // The same each time it comes: else it would overtake what it was sent before.
+                let refused = speaks_5 && number.is_multiple_of(8);
                 match (message.qos, id) {
-                    (QoS::AtLeastOnce, Some(id)) => connection.answers.push(Packet::PubAck(id)),
+                    (QoS::AtLeastOnce, Some(id)) if refused => {
+                        pass_on = false;
+                        connection.answers.push(Packet::PubAck(id, Reason::code(0x97)));
+                    }
+                    (QoS::ExactlyOnce, Some(id)) if refused && !session.received.contains_key(&id) => {
+                        pass_on = false;
+                        let reason = Reason { code: 0x87, text: Some("not you".into()) };
+                        connection.answers.push(Packet::PubRec(id, reason));
+                    }
+                    (QoS::AtLeastOnce, Some(id)) => {
+                        connection.answers.push(Packet::PubAck(id, Reason::SUCCESS));
+                    }
                     (QoS::ExactlyOnce, Some(id)) => {
                         let known = session.received.insert(id, number);
                         assert!(
@@ -263,7 +370,7 @@ impl Broker {
                         );
                         assert!(known.is_none() || message.dup, "message {number} was repeated without DUP");
                         pass_on = known.is_none() && !self.on_release;
-                        connection.answers.push(Packet::PubRec(id));
+                        connection.answers.push(Packet::PubRec(id, Reason::SUCCESS));
                     }
                     (QoS::AtMostOnce, None) => {}
                     other => panic!("a PUBLISH with {other:?}"),
@@ -280,13 +387,13 @@ impl Broker {
                 }
                 connection.answers.push(Packet::PubComp(id));
             }
-            Packet::PubAck(id) => {
+            Packet::PubAck(id, _) => {
                 expect_in_order(connection, id);
                 session.outgoing.retain(|out| {
                     !matches!(out.stage, Stage::Sent(sent) if sent == id && out.message.qos == QoS::AtLeastOnce)
                 });
             }
-            Packet::PubRec(id) => {
+            Packet::PubRec(id, _) => {
                 expect_in_order(connection, id);
                 for out in &mut session.outgoing {
                     if matches!(out.stage, Stage::Sent(sent) if sent == id) {
@@ -299,29 +406,39 @@ impl Broker {
                 session.outgoing.retain(|out| !matches!(out.stage, Stage::Released(held) if held == id));
             }
             Packet::Subscribe(id, filters) => {
-                let granted = filters.iter().map(|(_, qos)| Some(*qos)).collect();
-                connection.answers.push(Packet::SubAck(id, granted));
-                session.subscriptions.extend(filters);
+                let granted = filters.iter().map(|(_, how)| Ok(how.qos)).collect();
+                connection.answers.push(Packet::SubAck(id, granted, None));
+                session.subscriptions.extend(filters.into_iter().map(|(filter, how)| (filter, how.qos)));
             }
             Packet::Unsubscribe(id, filters) => {
+                let none = if connection.version == Version::V5 { vec![0x11] } else { Vec::new() };
+                let mut codes = Vec::new();
                 for filter in filters {
                     session.subscriptions.remove(&filter);
+                    codes.extend(&none);
                 }
-                connection.answers.push(Packet::UnsubAck(id));
+                connection.answers.push(Packet::UnsubAck(id, codes));
             }
             Packet::PingReq => connection.answers.push(Packet::PingResp),
-            Packet::Disconnect => {}
+            Packet::Disconnect(None) => {}
             other => panic!("the client sent {other:?}"),
         }
         self.fill_window();
     }
 
-    fn connect_packet(&mut self, clean: bool) {
+    fn connect_packet(&mut self, connect: &Connect) {
+        let clean = connect.clean_session;
         let Some(connection) = &mut self.connection else { return };
         assert!(!connection.accepted, "a second CONNECT");
+        if connection.version == Version::V5 && self.version == Version::V311 {
+            connection.mood = if self.hangs_up { Mood::HangsUp } else { Mood::Refuses(1) };
+        }
+        if let Some(maximum) = connect.properties.as_ref().and_then(|properties| properties.receive_maximum) {
+            connection.window = WINDOW.min(maximum.into());
+        }
         match connection.mood {
-            Mood::Mute => {}
-            Mood::Refuses(code) => connection.connack = Some(Packet::ConnAck(false, code)),
+            Mood::HangsUp | Mood::Mute => {}
+            Mood::Refuses(code) => connection.connack = Some(Packet::ConnAck(false, code, None)),
             Mood::Helpful | Mood::TakenOver => {
                 connection.accepted = true;
                 if clean && self.session.is_some() {
@@ -330,8 +447,12 @@ impl Broker {
                 let present = self.session.is_some();
                 self.is_new = !present;
                 let session = self.session.get_or_insert_default();
+                // With 3.1.1 a session that may be kept is kept for ever.
+                session.expiry =
+                    connect.properties.as_ref().map_or(u32::MAX, |properties| properties.session_expiry);
                 let connection = self.connection.as_mut().expect("it is there");
-                connection.connack = Some(Packet::ConnAck(present, 0));
+                let terms = (connection.version == Version::V5).then(|| Box::new(connection.terms.clone()));
+                connection.connack = Some(Packet::ConnAck(present, 0, terms));
                 for out in &session.outgoing {
                     match out.stage {
                         Stage::Sent(id) => {
@@ -353,7 +474,7 @@ impl Broker {
             return;
         }
         let mut used: Vec<_> = session.outgoing.iter().filter_map(|out| out.stage.id()).collect();
-        for out in session.outgoing.iter_mut().take(WINDOW) {
+        for out in session.outgoing.iter_mut().take(connection.window) {
             if matches!(out.stage, Stage::Queued) {
                 // Numbers come round soon, so that a client that does not forget them is found out.
                 let mut id = session.last_id;
@@ -384,5 +505,5 @@ fn again(message: &Message) -> Message {
 pub fn numbered(number: u64, padding: usize, topic: String, qos: QoS, retain: bool) -> Message {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(8 + padding, b'.');
-    Message { topic, payload: Bytes::from(payload), qos, retain, dup: false }
+    Message { topic, payload: Bytes::from(payload), qos, retain, dup: false, properties: None }
 }

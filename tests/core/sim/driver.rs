@@ -4,20 +4,32 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use miqro::core::config::Protocol;
 use miqro::core::session::codec;
+use miqro::core::session::completion::{Outcome, PublishFailure};
 use miqro::core::session::event::Event;
-use miqro::core::session::packet::Packet;
+use miqro::core::session::message::QoS;
+use miqro::core::session::packet::{ConnAckProperties, Packet, Version};
 use miqro::core::session::protocol::Fault;
 
 use super::broker::Mood;
+use super::ledger::Holder;
 use super::wire::Wire;
 use super::world::{Connection, World};
 
 impl World {
     pub fn connect(&mut self) {
         self.tally.connections += 1;
+        self.protocol.connection_opened(self.now);
+        self.settle_given_up();
+        let version = self.protocol.version();
+        self.tally.fallen_back +=
+            u64::from(self.options.protocol != Protocol::V311 && version == Version::V311);
         self.connection = Some(Connection {
-            wire: Wire::new(self.batch),
+            wire: Wire::new(self.batch, version),
+            version,
+            terms: ConnAckProperties::default(),
+            keepalive: Duration::from_secs(self.options.keepalive.into()),
             to_broker: BytesMut::new(),
             to_client: BytesMut::new(),
             input: BytesMut::new(),
@@ -35,12 +47,37 @@ impl World {
         });
         let mood = match self.rng.u8(..20) {
             0 if self.chaos => Mood::Mute,
+            1 if self.chaos && version == Version::V5 => {
+                Mood::Refuses([0x80, 0x87, 0x88, 0x89, 0x97, 0x9A][self.rng.usize(..6)])
+            }
             1 if self.chaos => Mood::Refuses(self.rng.u8(1..8)),
             2 if self.chaos => Mood::TakenOver,
             _ => Mood::Helpful,
         };
-        self.broker.connect(mood);
-        self.protocol.connection_opened(self.now);
+        let terms = if version == Version::V5 { self.terms() } else { ConnAckProperties::default() };
+        self.broker.connect(mood, terms, self.now);
+    }
+
+    /// What a broker of MQTT 5 may say of itself.
+    fn terms(&mut self) -> ConnAckProperties {
+        let rng = &mut self.rng;
+        let mut terms = ConnAckProperties::default();
+        if rng.bool() {
+            terms.receive_maximum = rng.u16(1..8);
+        }
+        if rng.u8(..30) == 0 {
+            terms.maximum_qos = [QoS::AtMostOnce, QoS::AtLeastOnce][rng.usize(..2)];
+        }
+        if rng.u8(..30) == 0 {
+            terms.retain_available = false;
+        }
+        if rng.u8(..4) == 0 {
+            terms.maximum_packet_size = Some(rng.u32(50..2000));
+        }
+        if rng.u8(..4) == 0 {
+            terms.server_keepalive = Some(rng.u16(..4));
+        }
+        terms
     }
 
     /// One round of the driver: what was read, what is due, what is to be written.
@@ -69,7 +106,12 @@ impl World {
         // Sometimes messages are held back, for more may follow.
         let messages = !(self.chaos && self.protocol.may_linger() && self.rng.u8(..4) == 0);
         self.protocol.poll(&mut connection.wire, self.now, messages);
-        for sent in std::mem::take(&mut connection.wire.sent) {
+        let sent = std::mem::take(&mut connection.wire.sent);
+        let mut events = Vec::new();
+        self.protocol.take_notices(&mut events);
+        self.settle_given_up();
+        self.hand_over(events);
+        for sent in sent {
             self.check_sent(sent);
         }
         self.check_keepalive();
@@ -84,7 +126,8 @@ impl World {
                 return Ok(());
             }
             let Some(connection) = &mut self.connection else { return Ok(()) };
-            let Some(packet) = codec::decode(&mut connection.input, 1 << 20).expect("the broker sends MQTT")
+            let Some(packet) = codec::decode(&mut connection.input, 1 << 20, connection.version)
+                .expect("the broker sends MQTT")
             else {
                 return Ok(());
             };
@@ -103,6 +146,17 @@ impl World {
                     let due = due.unwrap_or_else(|| panic!("message {mid} was reported, and not published"));
                     self.ledger.reports.remove(due);
                 }
+                Event::Rejected { count, .. } => {
+                    self.rejections =
+                        self.rejections.checked_sub(*count).expect("rejected, and not known to be");
+                }
+                Event::Limited { .. } => {
+                    self.tally.limited += 1;
+                    let terms = self.connection.as_ref().map(|connection| &connection.terms);
+                    let limits =
+                        |t: &ConnAckProperties| t.maximum_qos < QoS::ExactlyOnce || !t.retain_available;
+                    assert!(terms.is_some_and(limits), "the broker does not limit anything");
+                }
                 _ => {}
             }
             self.inbox.push_back(event);
@@ -113,15 +167,20 @@ impl World {
     pub fn failed(&mut self, fault: &Fault) {
         let Some(connection) = &self.connection else { return };
         match fault {
-            Fault::Refused(_) | Fault::NoConnAck => {
+            Fault::Refused { .. } | Fault::NoConnAck => {
                 self.tally.not_answered += 1;
                 assert!(!connection.accepted);
+            }
+            Fault::Ended { code, reason } => {
+                self.tally.ended += 1;
+                assert!(connection.accepted && connection.version == Version::V5);
+                assert!(*code >= 0x80 && reason.contains("so be it"), "{reason}");
             }
             Fault::Protocol(text) => panic!("the session finds fault with a good broker: {text}"),
             // Law: never dead while reading is paused, or while something comes.
             Fault::Silent(_) => {
                 self.tally.found_dead += 1;
-                let keepalive = Duration::from_secs(self.options.keepalive.into());
+                let keepalive = connection.keepalive;
                 assert!(self.reading, "dead while reading is paused");
                 let tried = connection.ping_at.unwrap_or(connection.wrote_at);
                 assert!(self.now >= tried + keepalive / 2, "dead too soon after the ping, at {:?}", self.now);
@@ -137,9 +196,47 @@ impl World {
         let taken = connection.wire.taken;
         let torn = |span: (u64, u64)| span.0 < taken && taken < span.1;
         self.tally.torn += u64::from(self.ledger.accepted.iter().filter_map(|m| m.span).any(torn));
-        self.broker.disconnect(connection.accepted);
-        self.protocol.connection_lost(taken);
+        self.broker.disconnect(connection.accepted, self.now);
+        self.protocol.connection_lost(taken, self.now);
         self.ledger.connection_lost(taken);
         assert!(!self.protocol.is_connected());
+    }
+
+    /// Laws: a message is given up only when its time is over, or when it is larger than the broker takes.
+    /// How many, and their bytes.
+    pub fn settle_given_up(&mut self) -> (usize, usize) {
+        let limit = self.connection.as_ref().and_then(|connection| connection.terms.maximum_packet_size);
+        let (mut count, mut bytes) = (0, 0);
+        for number in self.ledger.pending.clone() {
+            let now = self.now;
+            let message = self.ledger.get(number);
+            let outcome = message.completion.outcome();
+            match &outcome {
+                Outcome::Failed(PublishFailure::Expired) => {
+                    assert!(message.deadline.is_some_and(|deadline| deadline <= now), "expired too soon");
+                    assert!(!message.is_in_flight, "message {number} expired on its way");
+                    self.tally.expired += 1;
+                }
+                Outcome::Failed(PublishFailure::Refused(reason)) => {
+                    let limit = limit.expect("the broker takes messages of all sizes") as usize;
+                    assert!(
+                        message.size + 20 > limit,
+                        "{} bytes are not too many for {limit}: {reason}",
+                        message.size
+                    );
+                    assert!(reason.contains("maximum packet size"));
+                    self.rejections += 1;
+                    self.tally.too_large += 1;
+                    self.ledger.ids.retain(|_, holder| *holder != Holder::Publish(number));
+                }
+                _ => continue,
+            }
+            let message = self.ledger.get(number);
+            message.given_up = true;
+            count += 1;
+            bytes += message.size;
+            self.ledger.settle(number, outcome, false);
+        }
+        (count, bytes)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use miqro::core::session::completion::Outcome;
+use miqro::core::session::completion::{Outcome, PublishFailure};
 use miqro::core::session::message::{Message, QoS};
 use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::{Packet, PacketId};
@@ -21,18 +21,52 @@ impl World {
     pub fn expect(&mut self, packet: &Packet) {
         let report = self.options.report_published;
         match packet {
-            Packet::ConnAck(present, 0) => {
+            Packet::ConnAck(present, 0, terms) => {
                 let Some(connection) = &mut self.connection else { return };
                 connection.accepted = true;
+                if let Some(terms) = terms {
+                    connection.terms = (**terms).clone();
+                    if let Some(seconds) = terms.server_keepalive {
+                        connection.keepalive = Duration::from_secs(seconds.into());
+                    }
+                }
+                let maximum = connection.terms.maximum_qos;
                 connection.restored = self.subscriptions.clone().into_iter().collect();
                 connection.asks = self.subscriptions.keys().map(|filter| (filter.clone(), 1)).collect();
                 if !present {
                     self.tally.sessions_lost += 1;
                     self.ledger.session_lost();
                     self.incoming_ids.clear();
+                } else if self.ledger.in_flight_over(maximum) {
+                    // It cannot be sent again as it was: no promise can be kept but that it arrives.
+                    for message in self
+                        .ledger
+                        .accepted
+                        .iter_mut()
+                        .filter(|m| m.is_in_flight && m.expected == Outcome::Pending)
+                    {
+                        message.downgraded = true;
+                    }
+                    self.ledger.session_lost();
                 }
             }
-            Packet::PubAck(id) => {
+            Packet::PubAck(id, reason) | Packet::PubRec(id, reason) if reason.is_failure() => {
+                let qos =
+                    if matches!(packet, Packet::PubAck(..)) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+                if let Some(Holder::Publish(number)) = self.ledger.ids.get(id).copied()
+                    && self.ledger.get(number).qos == qos
+                    && !(qos == QoS::ExactlyOnce && self.ledger.get(number).received)
+                {
+                    let words = format!("the broker does not take the message: {}", reason.in_words());
+                    self.ledger.ids.remove(id);
+                    self.ledger.get(number).given_up = true;
+                    let refused = Outcome::Failed(PublishFailure::Refused(words.into()));
+                    self.ledger.settle(number, refused, false);
+                    self.rejections += 1;
+                    self.tally.rejected += 1;
+                }
+            }
+            Packet::PubAck(id, _) => {
                 if let Some(Holder::Publish(number)) = self.ledger.ids.get(id).copied()
                     && self.ledger.get(number).qos == QoS::AtLeastOnce
                 {
@@ -40,7 +74,7 @@ impl World {
                     self.ledger.settle(number, Outcome::Done, report);
                 }
             }
-            Packet::PubRec(id) => {
+            Packet::PubRec(id, _) => {
                 if let Some(connection) = &mut self.connection {
                     connection.releases += 1;
                 }
@@ -57,7 +91,7 @@ impl World {
                     self.ledger.settle(number, Outcome::Done, report);
                 }
             }
-            Packet::SubAck(id, _) | Packet::UnsubAck(id)
+            Packet::SubAck(id, ..) | Packet::UnsubAck(id, _)
                 if self.ledger.ids.get(id) == Some(&Holder::Request) =>
             {
                 self.ledger.ids.remove(id);
@@ -117,7 +151,7 @@ impl World {
                 }
             },
             // Law: acknowledged after the hand-over.
-            Packet::PubAck(id) | Packet::PubRec(id) => {
+            Packet::PubAck(id, _) | Packet::PubRec(id, _) => {
                 let number = self.incoming_ids.get(&id).copied().expect("acknowledges what came");
                 let incoming = &self.incoming[usize::try_from(number).expect("numbers are small")];
                 assert!(
@@ -142,7 +176,7 @@ impl World {
                 self.tally.pings += 1;
                 connection.ping_end = Some(sent.end);
             }
-            Packet::Disconnect => {
+            Packet::Disconnect(None) => {
                 assert!(self.closing && self.ledger.pending.is_empty(), "DISCONNECT, and messages are owed");
                 connection.said_goodbye = true;
             }
@@ -154,7 +188,20 @@ impl World {
         let number = number_of(message);
         self.tally.sent[message.qos as usize] += 1;
         self.tally.repeated += u64::from(message.dup);
+        let now = self.now;
+        let terms = self.connection.as_ref().map(|connection| connection.terms.clone()).unwrap_or_default();
         let accepted = self.ledger.get(number);
+        accepted.downgraded |= accepted.qos > terms.maximum_qos;
+        accepted.qos = accepted.qos.min(terms.maximum_qos);
+        accepted.retain &= terms.retain_available;
+        // Law: it says how long it is still worth delivering, and is not sent for the first time after that.
+        if let Some(deadline) = accepted.deadline {
+            let left = deadline.saturating_sub(now).as_millis().div_ceil(1000);
+            assert!(left > 0 || accepted.is_in_flight, "message {number} is sent after its time");
+            let says = message.properties.as_ref().and_then(|properties| properties.expiry);
+            assert_eq!(says.map(u128::from), Some(left.max(1)), "message {number} and its expiry");
+        }
+        accepted.is_in_flight = true;
         assert_eq!(
             (&accepted.topic, accepted.qos, accepted.retain),
             (&message.topic, message.qos, message.retain)
@@ -190,7 +237,7 @@ impl World {
     /// gives the driver a turn at each of its deadlines, so this is exact.
     pub fn check_keepalive(&self) {
         let Some(connection) = &self.connection else { return };
-        let keepalive = Duration::from_secs(self.options.keepalive.into());
+        let keepalive = connection.keepalive;
         if keepalive.is_zero() || !self.protocol.is_connected() || connection.wire.buffer.len() >= self.batch
         {
             return;
@@ -244,7 +291,7 @@ impl World {
     }
 
     /// Law: a message is refused only for want of room, and while offline QoS 0 messages are no hindrance.
-    pub fn check_refusal(&self, refusal: Refusal, size: usize, urgency: Urgency) {
+    pub fn check_refusal(&self, refusal: &Refusal, size: usize, urgency: Urgency) {
         let connected = self.protocol.is_connected();
         let kept: Vec<_> = self
             .ledger
@@ -262,6 +309,11 @@ impl World {
                 assert!(connected && full && self.protocol.has_to_wait(size, urgency));
             }
             Refusal::FullWhileOffline => assert!(!connected && full),
+            Refusal::TooLarge(_) => {
+                let terms = self.connection.as_ref().map(|connection| &connection.terms);
+                let limit = terms.and_then(|terms| terms.maximum_packet_size);
+                assert!(connected && limit.is_some_and(|limit| size + 20 > limit as usize));
+            }
         }
     }
 
@@ -295,17 +347,18 @@ impl World {
             let number = delivery.number;
             let message = &self.ledger.accepted[usize::try_from(number).expect("numbers are small")];
             let epochs = seen.entry(number).or_default();
-            if epochs.is_empty() {
+            // What was in flight at a higher QoS has no order among those of the lower one.
+            if epochs.is_empty() && !message.downgraded {
                 let newest = newest.entry((message.topic.clone(), message.qos)).or_insert(number);
                 assert!(*newest <= number, "message {number} arrived after {newest}");
                 *newest = number;
             }
             assert!(
-                message.qos != QoS::AtMostOnce || epochs.is_empty(),
+                message.qos != QoS::AtMostOnce || epochs.is_empty() || message.downgraded,
                 "message {number} at QoS 0 came twice"
             );
             assert!(
-                epochs.insert(delivery.epoch) || message.qos == QoS::AtLeastOnce,
+                epochs.insert(delivery.epoch) || message.qos == QoS::AtLeastOnce || message.downgraded,
                 "message {number} at QoS 2 came twice in one session"
             );
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use miqro::core::session::completion::{Completion, Outcome, PublishFailure};
 use miqro::core::session::message::QoS;
@@ -16,6 +17,12 @@ pub struct Accepted {
     pub size: usize,
     pub mid: u16,
     pub completion: Arc<Completion>,
+    /// When its time is over.
+    pub deadline: Option<Duration>,
+    /// It was given to the network in this session with the broker: it does not expire any more.
+    pub is_in_flight: bool,
+    /// The broker took it with a lower QoS only, or did so for a time.
+    pub downgraded: bool,
     /// What the completion must say now.
     pub expected: Outcome,
     /// It was published while there was no connection, and has not been sent since.
@@ -82,6 +89,15 @@ impl Ledger {
         self.ids.values().filter(|holder| matches!(holder, Holder::Publish(_))).count()
     }
 
+    /// Whether a message is in flight with a higher quality of service than this.
+    pub fn in_flight_over(&mut self, maximum: QoS) -> bool {
+        let holders: Vec<_> = self.ids.values().copied().collect();
+        holders.into_iter().any(|holder| match holder {
+            Holder::Publish(number) => self.get(number).qos > maximum,
+            Holder::Request => false,
+        })
+    }
+
     /// Law: completions are resolved exactly when they should be. Every one of them, or only those that are
     /// pending.
     pub fn check_completions(&self, all: bool) {
@@ -113,13 +129,15 @@ impl Ledger {
             let message = self.get(number);
             let outcome = message.completion.outcome();
             match outcome {
-                Outcome::Pending => continue,
+                Outcome::Pending | Outcome::Failed(PublishFailure::Expired) => continue,
                 Outcome::Done => assert!(
                     qos == QoS::AtMostOnce && retain && message.retain && message.topic == topic,
                     "message {number} was settled by the publish of message {newer}"
                 ),
                 Outcome::Failed(PublishFailure::Dropped) => dropped.push(number),
-                Outcome::Failed(PublishFailure::Closed) => panic!("message {number} was given up"),
+                Outcome::Failed(PublishFailure::Closed | PublishFailure::Refused(_)) => {
+                    panic!("message {number} was given up")
+                }
             }
             assert!(
                 message.qos == QoS::AtMostOnce && number != newer,
@@ -138,6 +156,7 @@ impl Ledger {
             if let Some((begin, end)) = message.span.take() {
                 message.was_on_wire |= begin < taken && message.qos != QoS::AtMostOnce;
                 message.may_be_lost |= end <= taken && message.qos == QoS::AtMostOnce;
+                message.is_in_flight &= message.qos != QoS::AtMostOnce;
             }
         }
         self.ids.retain(|_, holder| matches!(holder, Holder::Publish(_)));
@@ -149,6 +168,7 @@ impl Ledger {
         for message in &mut self.accepted {
             message.was_on_wire = false;
             message.received = false;
+            message.is_in_flight = false;
         }
         self.ids.clear();
     }

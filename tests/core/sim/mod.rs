@@ -13,10 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use broker::numbered;
+use miqro::core::config::Protocol as Choice;
 use miqro::core::session::message::{Message, QoS};
 use miqro::core::session::options::SessionOptions;
 use miqro::core::session::outbox::Urgency;
-use miqro::core::session::packet::Packet;
+use miqro::core::session::packet::{Packet, Reason, Version};
 use miqro::core::session::protocol::Protocol;
 use tally::Tally;
 use wire::Wire;
@@ -26,6 +27,10 @@ use world::World;
 const STEPS: u64 = 2000;
 /// Worlds in the ordinary test run: three million steps.
 const SEEDS: u64 = 1500;
+/// As many with MQTT 5.
+const SEEDS_5: u64 = 1500;
+/// And some where the session has to find out what the broker speaks.
+const SEEDS_AUTO: u64 = 300;
 
 /// Each broke a law when it was found, of those that the list above names.
 const REGRESSIONS: [u64; 9] = [1, 2, 5, 10, 35, 58, 143, 203, 403];
@@ -36,8 +41,8 @@ fn number_of(message: &Message) -> u64 {
     u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
 }
 
-fn run(seed: u64) -> Tally {
-    let mut world = World::new(seed);
+fn run(seed: u64, protocol: Choice) -> Tally {
+    let mut world = World::new(seed, protocol);
     for _ in 0..STEPS {
         world.step();
     }
@@ -47,11 +52,11 @@ fn run(seed: u64) -> Tally {
 }
 
 /// The world of a seed; what it broke, if it did.
-fn judge(seed: u64) -> Result<Tally, String> {
-    catch_unwind(AssertUnwindSafe(|| run(seed))).map_err(|panic| {
+fn judge(seed: u64, protocol: Choice) -> Result<Tally, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, protocol))).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-        format!("seed {seed}: {text}")
+        format!("{protocol:?}, seed {seed}: {text}")
     })
 }
 
@@ -59,30 +64,51 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn the_laws_hold() {
+/// The laws in the worlds of a protocol.
+fn check(protocol: Choice, worlds: u64) -> Tally {
     let seeds = match variable("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..variable("SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..variable("SIM_SEEDS").unwrap_or(worlds),
     };
     let mut sum = Tally::default();
     let mut broken = Vec::new();
     for seed in seeds {
-        match judge(seed) {
+        match judge(seed, protocol) {
             Ok(tally) => sum.add(&tally),
             Err(text) => broken.push(text),
         }
     }
     assert!(broken.is_empty(), "{} worlds broke a law (SIM_SEED=n runs one): {broken:#?}", broken.len());
+    sum
+}
+
+#[test]
+fn the_laws_hold() {
+    let sum = check(Choice::V311, SEEDS);
     if sum.steps >= SEEDS * STEPS {
         sum.check();
     }
 }
 
+#[test]
+fn the_laws_hold_with_mqtt_5() {
+    let sum = check(Choice::V5, SEEDS_5);
+    if sum.steps >= SEEDS_5 * STEPS {
+        sum.check_5();
+    }
+}
+
+/// Brokers that speak 3.1.1 only, and those that do not, where the session finds out by itself.
+#[test]
+fn the_laws_hold_whatever_the_broker_speaks() {
+    let sum = check(Choice::Auto, SEEDS_AUTO);
+    assert!(sum.steps < SEEDS_AUTO * STEPS || sum.fallen_back > 1000, "{sum:#?}");
+}
+
 /// Worlds in which a law was broken once; they stay.
 #[test]
 fn what_was_broken_once_is_not_broken_again() {
-    let broken: Vec<_> = REGRESSIONS.iter().filter_map(|seed| judge(*seed).err()).collect();
+    let broken: Vec<_> = REGRESSIONS.iter().filter_map(|seed| judge(*seed, Choice::V311).err()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
@@ -91,16 +117,16 @@ fn what_was_broken_once_is_not_broken_again() {
 fn identifiers_come_round_and_pass_over_those_in_use() {
     const ROUND: usize = 65_535;
     let mut protocol = Protocol::new(SessionOptions::default());
-    let mut wire = Wire::new(1 << 20);
+    let mut wire = Wire::new(1 << 20, Version::V311);
     let now = Duration::from_secs(1);
     protocol.connection_opened(now);
     protocol.poll(&mut wire, now, true);
-    protocol.handle(Packet::ConnAck(false, 0), now, &mut Vec::new()).unwrap();
+    protocol.handle(Packet::ConnAck(false, 0, None), now, &mut Vec::new()).unwrap();
     // A subscription and a message whose acknowledgements do not come.
     protocol.subscribe(vec![("f".into(), QoS::AtMostOnce)]);
     let mut publish = |number: u64| {
         let message = numbered(number, 0, "t".into(), QoS::AtLeastOnce, false);
-        protocol.publish(message, Urgency::Ordinary).unwrap();
+        protocol.publish(message, Urgency::Ordinary, now).unwrap();
         protocol.poll(&mut wire, now, true);
         wire.take(usize::MAX);
         let ids: Vec<_> = wire
@@ -113,7 +139,7 @@ fn identifiers_come_round_and_pass_over_those_in_use() {
             })
             .collect();
         if number > 0 {
-            protocol.handle(Packet::PubAck(ids[0]), now, &mut Vec::new()).unwrap();
+            protocol.handle(Packet::PubAck(ids[0], Reason::SUCCESS), now, &mut Vec::new()).unwrap();
         }
         ids
     };
@@ -135,15 +161,15 @@ fn identifiers_come_round_and_pass_over_those_in_use() {
 #[test]
 fn a_hundred_thousand_subscriptions_wait_for_their_turn() {
     let mut protocol = Protocol::new(SessionOptions::default());
-    let mut wire = Wire::new(usize::MAX);
+    let mut wire = Wire::new(usize::MAX, Version::V311);
     let now = Duration::from_secs(1);
     protocol.connection_opened(now);
     protocol.poll(&mut wire, now, true);
-    protocol.handle(Packet::ConnAck(false, 0), now, &mut Vec::new()).unwrap();
+    protocol.handle(Packet::ConnAck(false, 0, None), now, &mut Vec::new()).unwrap();
     for number in 0..100_000 {
         protocol.subscribe(vec![(format!("f/{number}"), QoS::AtMostOnce)]);
     }
-    protocol.publish(numbered(1, 0, "t".into(), QoS::AtLeastOnce, false), Urgency::Ordinary).unwrap();
+    protocol.publish(numbered(1, 0, "t".into(), QoS::AtLeastOnce, false), Urgency::Ordinary, now).unwrap();
     let mut asked = 0;
     let mut published = 0;
     loop {
@@ -154,7 +180,7 @@ fn a_hundred_thousand_subscriptions_wait_for_their_turn() {
             .iter()
             .filter_map(|sent| match &sent.packet {
                 Packet::Subscribe(id, filters) => {
-                    Some(Packet::SubAck(*id, filters.iter().map(|(_, qos)| Some(*qos)).collect()))
+                    Some(Packet::SubAck(*id, filters.iter().map(|(_, how)| Ok(how.qos)).collect(), None))
                 }
                 Packet::Publish(..) => {
                     published += 1;

@@ -19,6 +19,14 @@ pub struct Tally {
     pub found_dead: u64,
     pub not_answered: u64,
     pub ended_subscriptions: u64,
+    /// Of MQTT 5: messages that the broker refused, that were too large for it, that expired; connections that it
+    /// ended with a reason; what it limits; connections that had to speak 3.1.1.
+    pub rejected: u64,
+    pub too_large: u64,
+    pub expired: u64,
+    pub ended: u64,
+    pub limited: u64,
+    pub fallen_back: u64,
 }
 
 impl Tally {
@@ -40,6 +48,12 @@ impl Tally {
         self.found_dead += other.found_dead;
         self.not_answered += other.not_answered;
         self.ended_subscriptions += other.ended_subscriptions;
+        self.rejected += other.rejected;
+        self.too_large += other.too_large;
+        self.expired += other.expired;
+        self.ended += other.ended;
+        self.limited += other.limited;
+        self.fallen_back += other.fallen_back;
     }
 
     /// That all of it happened often enough, about a fifth of what three million steps give.
@@ -58,6 +72,17 @@ impl Tally {
             && self.found_dead > 400
             && self.not_answered > 150
             && self.ended_subscriptions > 700;
+        assert!(enough, "too little has happened: {self:#?}");
+    }
+
+    /// As [`Self::check`], for MQTT 5.
+    pub fn check_5(&self) {
+        self.check();
+        let enough = self.rejected > 1000
+            && self.too_large > 150
+            && self.expired > 1000
+            && self.ended > 100
+            && self.limited > 100;
         assert!(enough, "too little has happened: {self:#?}");
     }
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use miqro::core::session::codec;
 use miqro::core::session::message::Message;
-use miqro::core::session::packet::{Packet, PacketId};
+use miqro::core::session::packet::{Packet, PacketId, Version};
 use miqro::core::session::protocol::Sink;
 
 /// A packet that the protocol has handed over.
@@ -24,11 +24,12 @@ pub struct Wire {
     batch: usize,
     /// What was handed over since the world looked last.
     pub sent: Vec<Sent>,
+    version: Version,
 }
 
 impl Wire {
-    pub fn new(batch: usize) -> Self {
-        Self { buffer: BytesMut::new(), taken: 0, batch, sent: Vec::new() }
+    pub fn new(batch: usize, version: Version) -> Self {
+        Self { buffer: BytesMut::new(), taken: 0, batch, sent: Vec::new(), version }
     }
 
     /// The socket takes up to `count` bytes.
@@ -50,7 +51,7 @@ impl Sink for Wire {
 
     fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool) {
         let begin = self.offset();
-        codec::encode_publish(message, id, dup, &mut self.buffer)
+        codec::encode_publish(message, id, dup, &mut self.buffer, self.version)
             .expect("an accepted message can be encoded");
         let message = Message { dup, ..message.clone() };
         let packet = Packet::Publish(message, (id != 0).then_some(id));
@@ -59,7 +60,8 @@ impl Sink for Wire {
 
     fn packet(&mut self, packet: &Packet) {
         let begin = self.offset();
-        codec::encode(packet, &mut self.buffer).expect("a packet of the session can be encoded");
+        codec::encode(packet, &mut self.buffer, self.version)
+            .expect("a packet of the session can be encoded");
         self.sent.push(Sent { begin, end: self.offset(), packet: packet.clone() });
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use fastrand::Rng;
+use miqro::core::config::Protocol as Choice;
 use miqro::core::session::codec;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
 use miqro::core::session::options::SessionOptions;
 use miqro::core::session::outbox::Urgency;
-use miqro::core::session::packet::{Packet, PacketId};
+use miqro::core::session::packet::{ConnAckProperties, Packet, PacketId, Reason, Version};
 use miqro::core::session::protocol::Protocol;
 
 use super::broker::{Broker, numbered};
@@ -24,6 +25,11 @@ const MS: Duration = Duration::from_millis(1);
 /// The client's side of a connection, and the bytes under way.
 pub struct Connection {
     pub wire: Wire,
+    pub version: Version,
+    /// What the broker has said of itself.
+    pub terms: ConnAckProperties,
+    /// The one in force.
+    pub keepalive: Duration,
     pub to_broker: BytesMut,
     pub to_client: BytesMut,
     pub input: BytesMut,
@@ -78,13 +84,16 @@ pub struct World {
     /// How often there are accidents.
     pub trouble: u8,
     pub closing: bool,
+    /// Messages that the broker does not take, of which the service has not been told.
+    pub rejections: u64,
     pub tally: Tally,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, protocol: Choice) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let options = SessionOptions {
+        let mut options = SessionOptions {
+            protocol,
             client_id: "sim".into(),
             clean_session: rng.bool(),
             keepalive: [0, 1, 5][rng.usize(..3)],
@@ -100,12 +109,24 @@ impl World {
         let on_release = rng.bool();
         let trouble = [30, 100, 255][rng.usize(..3)];
         let batch = [1, 40, 300, 65536][rng.usize(..4)];
+        let mut version = Version::V311;
+        let mut hangs_up = false;
+        if protocol != Choice::V311 {
+            version = Version::V5;
+            options.session_expiry = [None, Some(1), Some(10)][rng.usize(..3)];
+            if protocol == Choice::Auto && rng.u8(..3) > 0 {
+                version = Version::V311;
+                hangs_up = rng.bool();
+            }
+        }
+        let mut broker = Broker::new(on_release, version);
+        broker.hangs_up = hangs_up;
         Self {
             rng,
             now: Duration::from_secs(1),
             protocol: Protocol::new(options.clone()),
             options,
-            broker: Broker::new(on_release),
+            broker,
             connection: None,
             ledger: Ledger::default(),
             subscriptions: BTreeMap::new(),
@@ -119,6 +140,7 @@ impl World {
             chaos: true,
             trouble,
             closing: false,
+            rejections: 0,
             tally: Tally::default(),
         }
     }
@@ -225,7 +247,11 @@ impl World {
 
     fn client_is_told(&mut self, packet: &Packet) {
         if let Some(connection) = &mut self.connection {
-            codec::encode(packet, &mut connection.to_client).expect("the broker's packets can be encoded");
+            // A broker that does not speak MQTT 5 says so in its own language.
+            let old = matches!(packet, Packet::ConnAck(_, 1..=5, _));
+            let version = if old { Version::V311 } else { connection.version };
+            codec::encode(packet, &mut connection.to_client, version)
+                .expect("the broker's packets can be encoded");
         }
     }
 
@@ -269,11 +295,11 @@ impl World {
             2 if qos == Some(QoS::ExactlyOnce) && !self.broker.has_received(id) => {
                 return self.client_is_told(&Packet::PubComp(id));
             }
-            0 if qos != Some(QoS::AtLeastOnce) => Packet::PubAck(id),
-            1 if qos != Some(QoS::ExactlyOnce) => Packet::PubRec(id),
+            0 if qos != Some(QoS::AtLeastOnce) => Packet::PubAck(id, Reason::SUCCESS),
+            1 if qos != Some(QoS::ExactlyOnce) => Packet::PubRec(id, Reason::SUCCESS),
             2 if qos != Some(QoS::ExactlyOnce) => Packet::PubComp(id),
-            3 if holder != Some(Holder::Request) => Packet::SubAck(id, vec![None]),
-            4 if holder != Some(Holder::Request) => Packet::UnsubAck(id),
+            3 if holder != Some(Holder::Request) => Packet::SubAck(id, vec![Err(0x80)], None),
+            4 if holder != Some(Holder::Request) => Packet::UnsubAck(id, vec![0]),
             _ => Packet::PingResp,
         };
         self.broker.babble(packet);
@@ -283,6 +309,9 @@ impl World {
     pub fn accident(&mut self) {
         if self.rng.u8(..3) > 0 {
             self.cut();
+        }
+        if self.options.protocol != Choice::V311 && self.rng.u8(..3) > 0 {
+            self.broker.leave([0x81, 0x89, 0x8B, 0x8D, 0x8E, 0x93, 0x98][self.rng.usize(..7)]);
         }
         if self.rng.u8(..4) == 0 {
             self.cut();

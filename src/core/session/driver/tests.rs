@@ -9,6 +9,7 @@ use tokio::io::ReadBuf;
 use super::super::Session;
 use super::*;
 use crate::core::session::message::QoS;
+use crate::core::session::packet::Reason;
 use crate::core::wake::Wake;
 
 /// A socket that takes `takes` bytes at a time, and gives what the test has put in, each piece once the session
@@ -71,7 +72,7 @@ impl AsyncWrite for Script {
 fn bytes(packets: &[Packet]) -> Bytes {
     let mut buffer = BytesMut::new();
     for packet in packets {
-        codec::encode(packet, &mut buffer).unwrap();
+        codec::encode(packet, &mut buffer, Version::V311).unwrap();
     }
     buffer.freeze()
 }
@@ -80,9 +81,9 @@ fn bytes(packets: &[Packet]) -> Bytes {
 fn run(session: &Session, script: Script) -> (Script, End) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut driver = Driver::new(Arc::clone(&session.shared), session.options.clone());
-        session.shared.protocol().connection_opened(session.shared.now());
+        let mut driver = Driver::new(Arc::clone(&session.shared));
         let mut connection = Connection::new(Arc::clone(&session.shared), script).unwrap();
+        connection.begin();
         let end = tokio::time::timeout(Duration::from_secs(20), connection.run(&mut driver)).await;
         (connection.stream, end.expect("the connection ends"))
     })
@@ -100,7 +101,7 @@ fn a_burst_of_publishes_is_one_write() {
         session.publish("t".into(), payload, QoS::AtMostOnce, false).unwrap();
     }
     let script = Script {
-        gives: [(1, bytes(&[Packet::ConnAck(false, 0)]))].into(),
+        gives: [(1, bytes(&[Packet::ConnAck(false, 0, None)]))].into(),
         takes: usize::MAX,
         writes: Vec::new(),
         shared: Arc::clone(&session.shared),
@@ -113,7 +114,7 @@ fn a_burst_of_publishes_is_one_write() {
     assert_eq!(script.writes.len(), 2, "CONNECT, and everything else at once");
     let mut stream = BytesMut::from(&script.writes[1][..]);
     for number in 0..500 {
-        match codec::decode(&mut stream, 1 << 20).unwrap() {
+        match codec::decode(&mut stream, 1 << 20, Version::V311).unwrap() {
             Some(Packet::Publish(message, None)) => assert_eq!(message.payload, number.to_string()),
             other => panic!("{other:?}"),
         }
@@ -128,6 +129,7 @@ fn much_to_write_does_not_keep_it_from_reading() {
     let payload = Bytes::from(vec![b'x'; 10_000]);
     session.publish("t".into(), payload, QoS::AtMostOnce, false).unwrap();
     let connect = bytes(&[Packet::Connect(super::super::packet::Connect {
+        properties: None,
         client_id: String::new(),
         clean_session: true,
         keepalive: 60,
@@ -142,11 +144,13 @@ fn much_to_write_does_not_keep_it_from_reading() {
             qos: QoS::AtMostOnce,
             retain: false,
             dup: false,
+            properties: None,
         },
         None,
     );
     let script = Script {
-        gives: [(connect, bytes(&[Packet::ConnAck(false, 0)])), (connect + 5, bytes(&[incoming]))].into(),
+        gives: [(connect, bytes(&[Packet::ConnAck(false, 0, None)])), (connect + 5, bytes(&[incoming]))]
+            .into(),
         takes: 1,
         writes: Vec::new(),
         shared: Arc::clone(&session.shared),
@@ -162,7 +166,14 @@ fn much_to_write_does_not_keep_it_from_reading() {
 
 fn incoming(id: PacketId) -> Packet {
     let topic = "in".into();
-    let message = Message { topic, payload: Bytes::new(), qos: QoS::AtLeastOnce, retain: false, dup: false };
+    let message = Message {
+        topic,
+        payload: Bytes::new(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        dup: false,
+        properties: None,
+    };
     Packet::Publish(message, Some(id))
 }
 
@@ -171,7 +182,7 @@ fn incoming(id: PacketId) -> Packet {
 fn messages_are_handed_over_before_they_are_acknowledged() {
     let session = session();
     let script = Script {
-        gives: [(1, bytes(&[Packet::ConnAck(false, 0), incoming(1), incoming(2)]))].into(),
+        gives: [(1, bytes(&[Packet::ConnAck(false, 0, None), incoming(1), incoming(2)]))].into(),
         takes: usize::MAX,
         writes: Vec::new(),
         shared: Arc::clone(&session.shared),
@@ -181,14 +192,17 @@ fn messages_are_handed_over_before_they_are_acknowledged() {
     };
     let (script, end) = run(&session, script);
     assert!(matches!(end, End::Closed));
-    assert_eq!(script.writes[1], bytes(&[Packet::PubAck(1), Packet::PubAck(2)]));
+    assert_eq!(
+        script.writes[1],
+        bytes(&[Packet::PubAck(1, Reason::SUCCESS), Packet::PubAck(2, Reason::SUCCESS)])
+    );
     assert_eq!(script.waiting, [0, 2]);
 }
 
 #[test]
 fn what_arrived_before_the_end_is_handed_over() {
     let session = session();
-    let mut input = bytes(&[Packet::ConnAck(false, 0), incoming(1), incoming(2)]).to_vec();
+    let mut input = bytes(&[Packet::ConnAck(false, 0, None), incoming(1), incoming(2)]).to_vec();
     input.extend_from_slice(&[0xf0, 0]);
     let script = Script {
         gives: [(1, Bytes::from(input))].into(),
