@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness import Broker
     from worlds import World
 
     Config = Callable[..., Path]
@@ -200,6 +201,30 @@ def test_the_tools_can_be_used_in_an_event_loop(config: Path) -> None:
     asyncio.run(asyncio.wait_for(test(), DEADLINE), debug=True)
 
 
+def test_async_services_live_in_virtual_time(config: Path) -> None:
+    """C60, C20: an hour of loops takes no time; a handler that does not end holds nobody up for long."""
+
+    class Hourly(Mixed):
+        @miqro.loop(minutes=1)
+        async def tick(self) -> None:
+            await asyncio.sleep(0)
+            self.seen.append("tick")
+
+        @miqro.handle("endless")
+        async def endless(self, payload: str) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    service = make(Hourly, config)
+    with tools.virtual_time():
+        tools.run(service, 3600)
+        assert 60 <= service.seen.count("tick") <= 61
+        tools.send(service, "service/s/own", "1")
+        tools.expect_next(service, {"service/s/answer": "m == 'own 1'"})
+        tools.send(service, "service/s/endless", "")
+        tools.send(service, "service/s/own", "2")
+        tools.expect_next(service, {"service/s/answer": "m == 'own 2'"})
+
+
 def test_a_service_that_was_stepped_by_hand_can_be_run(config: Path) -> None:
     """C20: what waits in a task that began by hand is cancelled, what was not begun goes on."""
 
@@ -218,6 +243,39 @@ def test_a_service_that_was_stepped_by_hand_can_be_run(config: Path) -> None:
     assert service.seen == ["stuck"]
     with Running(service) as running:
         running.wait(lambda: service.seen == ["stuck", "next"])
+
+
+def test_async_handlers_answer_requests_and_know_the_properties_of_their_message(
+    broker: Broker, write_config: Config
+) -> None:
+    """C20: MQTT 5 in a handler that has to wait first; each sees those of its own message."""
+
+    class Answering(S):
+        @miqro.handle("ask", concurrency=4)
+        async def ask(self, payload: str) -> str:
+            await asyncio.sleep(0.01 if payload == "1" else 0)
+            properties = self.message_properties
+            assert properties is not None
+            return f"{payload} {properties.content_type}"
+
+        @miqro.loop(seconds=100)
+        async def asking(self) -> None:
+            assert self.message_properties is None
+            while not self.is_connected:  # noqa: ASYNC110 - for a test
+                await asyncio.sleep(0.01)
+            requests = [self.request("service/s/ask", str(number), timeout=DEADLINE) for number in range(4)]
+            self.seen = [await request for request in requests]
+
+        def publish(self, *args: Any, **kwargs: Any) -> Any:
+            if args[0] == "service/s/ask":
+                kwargs["content_type"] = f"type {args[1]}"
+            return super().publish(*args, **kwargs)
+
+    service = Answering(write_config(broker.port, broker='protocol: "5"'))
+    with Running(service) as running:
+        running.wait(lambda: len(service.seen) == 4)
+    assert service.seen == [f"{number} type {number}" for number in range(4)]
+    assert service.failure_count == 0
 
 
 # ---- who holds up whom (C70) -------------------------------------------------------------------------------------

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     Config = Callable[..., Path]
 
 
+@pytest.fixture
+def quiet_broker(make_broker: Callable[..., Broker]) -> Broker:
+    """A broker of the test's own: its log is short, and is read again and again."""
+    return make_broker().start()
+
+
 class S(miqro.Service):
     SERVICE_NAME = "s"
 
@@ -50,9 +56,9 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         await task
 
 
-def test_messages_come_as_long_as_the_async_with_lasts(broker: Broker, write_config: Config) -> None:
+def test_messages_come_as_long_as_the_async_with_lasts(quiet_broker: Broker, write_config: Config) -> None:
     """Below the service's prefix, with topic and text; the subscription ends with it."""
-    service = S(write_config(broker.port))
+    service = S(write_config(quiet_broker.port))
 
     async def program() -> None:
         task = await start(service)
@@ -68,16 +74,16 @@ def test_messages_come_as_long_as_the_async_with_lasts(broker: Broker, write_con
         assert [(message.topic, message.payload) for message in came] == [
             (f"service/s/sensor/{number}", str(number)) for number in range(3)
         ]
-        await until(lambda: subscriptions(broker, "service/s/sensor/#") == (1, 1))
+        await until(lambda: subscriptions(quiet_broker, "service/s/sensor/#") == (1, 1))
         await cancelled(task)
         assert not service.failure_count
 
     looping.run(program())
 
 
-def test_wait_for_gives_the_next_message_or_a_timeout(broker: Broker, write_config: Config) -> None:
+def test_wait_for_gives_the_next_message_or_a_timeout(quiet_broker: Broker, write_config: Config) -> None:
     """In words, with the topic; `global_` takes the topic as it is."""
-    service = S(write_config(broker.port))
+    service = S(write_config(quiet_broker.port))
 
     async def program() -> None:
         task = await start(service)
@@ -87,29 +93,29 @@ def test_wait_for_gives_the_next_message_or_a_timeout(broker: Broker, write_conf
         assert await waiting == ("elsewhere/x", "y")
         with pytest.raises(TimeoutError, match=r"no message on 'service/s/nothing' has come within 0\.05 s"):
             await service.wait_for("nothing", timeout=0.05)
-        await until(lambda: subscriptions(broker, "service/s/nothing")[1] == 1)
+        await until(lambda: subscriptions(quiet_broker, "service/s/nothing")[1] == 1)
         await cancelled(task)
 
     looping.run(program())
 
 
 def test_handlers_of_the_same_messages_are_called_and_keep_their_subscription(
-    broker: Broker, observer: Observer, write_config: Config
+    quiet_broker: Broker, write_config: Config
 ) -> None:
     """One filter is subscribed to once, and as long as anybody needs it."""
-    service = S(write_config(broker.port))
+    service = S(write_config(quiet_broker.port))
 
     async def program() -> None:
         task = await start(service)
         async with service.messages("own/#") as first, service.messages("own/#") as second:
-            observer.publish("service/s/own/x", "1")
+            service.publish("own/x", "1", qos=1)
             assert [(await anext(first)).payload, (await anext(second)).payload] == ["1", "1"]
-        observer.publish("service/s/own/x", "2")
+        service.publish("own/x", "2", qos=1)
         await until(lambda: service.seen == [("x", "1"), ("x", "2")])
         await cancelled(task)
 
     looping.run(program())
-    assert subscriptions(broker, "service/s/own/#")[1] == 0
+    assert subscriptions(quiet_broker, "service/s/own/#")[1] == 0
 
 
 def test_a_subscription_survives_a_lost_connection(

@@ -9,7 +9,7 @@ from time import monotonic
 from . import _connection, _state, mqtt
 from ._dispatch import BATCH
 from ._listen import Listener
-from ._tasks import CANCEL_SECONDS, GRACE_SECONDS, _close
+from ._tasks import CANCEL_SECONDS, GRACE_SECONDS, close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def run(service: Service, signals: Signals) -> None:
     try:
         loop.run_until_complete(program())
     finally:
-        _close(loop)
+        close(loop)
 
 
 async def run_async(service: Service) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: How long handlers and loops may go on after a stop before they are cancelled, and after that, in seconds. With
 #: the time for the farewell to the broker it makes the two seconds of contract C40.
 GRACE_SECONDS, CANCEL_SECONDS = 0.7, 0.3
+#: How long a step by hand waits for them at most, in seconds of real time.
+STEP_SECONDS = 0.2
 #: Messages that have been handed to tasks are bounded in number by `MAX_INCOMING_QUEUE`, and in characters by this.
 MAX_CHARACTERS = 16 * 1024 * 1024
 #: After this a task lets others have their turn, in seconds.
@@ -168,7 +170,8 @@ class Tasks:
         """`loop` runs the service from now on."""
         self.ending = True
         if self._own is not None and loop is not self._own:
-            self._release()
+            self._own = None
+            self._closer()
         self.loop = loop
         self.ending = False
         for _ in range(len(self._later)):
@@ -207,7 +210,7 @@ class Tasks:
         return cancelled
 
     def by_hand(self, seconds: float) -> bool:
-        """Runs the tasks until all of them are done, for so many seconds at most.
+        """Runs the tasks until all of them are done, for so many seconds at most, and not for long.
 
         In an event loop of somebody else they run when that has its turn.
 
@@ -226,20 +229,13 @@ class Tasks:
             return False
         if self._own is None:
             self._own = asyncio.new_event_loop()
-            self._closer = finalize(self.service, _close, self._own)
+            self._closer = finalize(self.service, close, self._own)
         self.adopt(self._own)
         try:
-            self._own.run_until_complete(self._wait(seconds))
+            self._own.run_until_complete(self._wait(min(seconds, STEP_SECONDS)))
         finally:
             self.loop = None
         return bool(self._live)
-
-    def _release(self) -> None:
-        """Ends what steps by hand have left, on a thread: this one runs an event loop already."""
-        self._own = None
-        closing = threading.Thread(target=self._closer, name="miqro-tasks")
-        closing.start()
-        closing.join()
 
 
 class Lane:
@@ -321,8 +317,14 @@ class Lane:
                 others_at = monotonic() + SLICE_SECONDS
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
+def close(loop: asyncio.AbstractEventLoop) -> None:
     """Ends an event loop and what is left on it."""
+    if asyncio._get_running_loop() is not None:
+        # This thread runs another one.
+        closing = threading.Thread(target=close, args=(loop,), name="miqro-tasks")
+        closing.start()
+        closing.join()
+        return
     if loop.is_closed():
         return
     left = asyncio.all_tasks(loop)
