@@ -348,8 +348,13 @@ class Dispatcher:
     def _dispatch_further(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
         """As `dispatch`, which it replaces where there are tasks or somebody listens with `messages()`."""
         self.topic = topic
-        taken = self.streams is not None and self._service.enabled and self.streams.put(topic, text)
-        if routes or not taken:
+        streams = self.streams
+        taken = streams is not None and self._service.enabled and streams.put(topic, text)
+        if not routes and taken:
+            return
+        if message is None:
+            self._dispatch(topic, text, routes, None)
+        else:
             Dispatcher.dispatch(self, topic, text, routes, message)
 
     def current_message(self) -> Any:

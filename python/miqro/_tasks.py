@@ -253,18 +253,17 @@ class Lane:
         self.concurrency = concurrency
         #: Of the message that was begun last.
         self.topic = ""
-        self._tasks = tasks
+        self._tasks, self._dispatcher = tasks, tasks.dispatcher
         self._with_service = with_service
         self._waiting: deque[tuple[str, Any, tuple[Any, ...]]] = deque()
         self._workers = 0
 
-    def __call__(self, text: str, *rest: Any) -> None:
-        """Has a message handled, after those before it."""
-        tasks = self._tasks
-        dispatcher = tasks.dispatcher
-        self._waiting.append((dispatcher.topic, dispatcher.message, (text, *rest)))
+    def __call__(self, *arguments: Any) -> None:
+        """Has a message handled, after those before it: its text, and the rest of its topic."""
+        tasks, dispatcher = self._tasks, self._dispatcher
+        self._waiting.append((dispatcher.topic, dispatcher.message, arguments))
         tasks.messages += 1
-        tasks.characters += len(text)
+        tasks.characters += len(arguments[0])
         if self._workers < self.concurrency:
             self._begin()
 
@@ -285,12 +284,14 @@ class Lane:
         """Handles what waits. One task for many messages: a task of its own costs more than a short handler."""
         tasks, waiting, fn = self._tasks, self._waiting, self.func
         with_service, service = self._with_service, tasks.service
+        before = None
         others_at = monotonic() + SLICE_SECONDS
         while waiting and not tasks.ending:
             topic, message, arguments = waiting.popleft()
             self.topic = topic
-            if message is not None or _message.get() is not None:
+            if message is not before:
                 _message.set(message)
+                before = message
             try:
                 result = fn(service, *arguments) if with_service else fn(*arguments)
                 # A wrapper may have nothing to wait for.
