@@ -25,10 +25,14 @@ class _Acknowledgements:
         finalize(loop, self.listener.close).atexit = False
 
     async def wait(self, info: PublishInfo) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         number = next(self.numbers)
         self.waiting[number] = future, info
         info.watch(self.settled, number)
+        if info.cork():
+            # Others may publish as well before the event loop has been round: that goes out in one write.
+            loop.call_soon(info.uncork)
         try:
             await future
         finally:

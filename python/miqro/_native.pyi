@@ -460,6 +460,14 @@ class PublishInfo:
         Something that is over: accepted and done (`rc` 0), or refused.
         """
 
+    def cork(self, /) -> bool:
+        """
+        What the session is given from now on may be held back for a millisecond, to go out in one write at `uncork`.
+
+        Returns:
+            Whether `uncork` has to follow: it was not so before.
+        """
+
     def is_published(self, /) -> bool:
         """
         Whether the broker has acknowledged it (QoS 0: whether it was written to the socket).
@@ -472,6 +480,11 @@ class PublishInfo:
     def settled(self, /) -> bool:
         """
         Whether nothing more will happen; raises what `wait_for_publish` would raise then.
+        """
+
+    def uncork(self, /) -> None:
+        """
+        Out with it.
         """
 
     def unwatch(self, /, settled: Settled, token: int) -> None:

@@ -261,6 +261,21 @@ impl PublishInfo {
         }
     }
 
+    /// What the session is given from now on may be held back for a millisecond, to go out in one write at `uncork`.
+    ///
+    /// Returns:
+    ///     Whether `uncork` has to follow: it was not so before.
+    fn cork(&self) -> bool {
+        self.pending.as_ref().is_some_and(|(_, session)| session.cork())
+    }
+
+    /// Out with it.
+    fn uncork(&self) {
+        if let Some((_, session)) = &self.pending {
+            session.uncork();
+        }
+    }
+
     fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         let py = slf.py();
         py.import("miqro._awaiting")?.call_method1("published", (slf,))?.call_method0("__await__")

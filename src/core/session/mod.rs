@@ -452,8 +452,9 @@ impl Session {
 
     /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
     /// two, so that it goes out in one write at [`Self::uncork`].
-    pub fn cork(&self) {
-        self.shared.cork.close();
+    /// `false` if it was at work already.
+    pub fn cork(&self) -> bool {
+        self.shared.cork.close()
     }
 
     /// The turn is over: out with it.
