@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::errors;
@@ -277,8 +279,10 @@ impl PublishInfo {
     }
 
     fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        static PUBLISHED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = slf.py();
-        py.import("miqro._awaiting")?.call_method1("published", (slf,))?.call_method0("__await__")
+        let published = PUBLISHED.import(py, "miqro._awaiting", "published")?;
+        published.call1((slf,))?.call_method0(intern!(py, "__await__"))
     }
 
     fn __repr__(&self) -> String {
