@@ -15,7 +15,7 @@ import miqro
 from harness import FakeBroker, Observer, packets
 from looping import start, until
 from miqro.test.tools import DummyMQTTClient, DummyState
-from services import DEADLINE, Records, Running, make
+from services import DEADLINE, Records, Running, make, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -453,3 +453,25 @@ def test_what_a_service_saves_at_its_end_is_saved(config: Path) -> None:
 
     looping.run(program())
     assert saved
+
+
+def test_ways_to_wait_that_an_event_loop_has_no_use_for_are_named(config: Path) -> None:
+    """C55: messages come nevertheless."""
+
+    class Waiting(S):
+        def _wait_for_work(self, timeout: float | None) -> None:
+            self.seen.append("waits")
+
+    service = make(Waiting, config)
+
+    async def program() -> None:
+        task = asyncio.create_task(service.run_async())
+        await until(lambda: service.mqtt_client.connected)
+        receive(service, "service/s/echo", "x", dispatch=False)
+        await until(lambda: service.seen)
+        await cancelled(task)
+
+    with Records("s.main") as records:
+        looping.run(program())
+    assert service.seen == ["x"]
+    assert any("Waiting._wait_for_work is not called" in text for text in records.texts(logging.WARNING))

@@ -7,7 +7,7 @@ import threading
 from time import monotonic
 
 from . import _connection, _state, mqtt
-from ._dispatch import BATCH
+from ._dispatch import BATCH, _overridden
 from ._listen import Listener
 from ._tasks import CANCEL_SECONDS, GRACE_SECONDS, close
 
@@ -45,6 +45,13 @@ class Pump:
             BaseException: What ends it otherwise: `InternalError`, or `SystemExit` of a handler.
         """
         service, tasks = self._service, self._tasks
+        for name in ("_wait_for_work", "_loop_step"):
+            if _overridden(service, name):
+                service.log.warning(
+                    "%s.%s is not called: a service with `async def`s, or under run_async(), waits in an event loop",
+                    type(service).__name__,
+                    name,
+                )
         tasks.on_end = self.end
         tasks.adopt(self._loop)
         listener = Listener(self._loop, service._miqro_wake, self._on_wake)
