@@ -109,7 +109,10 @@ lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
 		tests/compat/requirements.in --output-file tests/compat/requirements.txt
 
-.PHONY: schema soak
+.PHONY: schema soak bench-async
+
+bench-async: build broker ## Compare asynchronous services with aiomqtt and gmqtt (BENCH_ARGS="--rounds 3"; PROFILE=release)
+	$(BIN)/python benches/async_services.py $(BENCH_ARGS)
 
 schema: build ## Write docs/miqro.schema.json anew from the structures that read the configuration
 	@$(BIN)/python -m miqro schema > docs/miqro.schema.json

@@ -23,6 +23,7 @@ from ._errors import (
     RequestError,
     RequestTimeoutError,
     StateError,
+    StoppedError,
 )
 from ._loop import Loop
 from ._service import Service
@@ -47,6 +48,7 @@ __all__ = [
     "Service",
     "State",
     "StateError",
+    "StoppedError",
     "__version__",
     "accept_json",
     "ha_sensors",

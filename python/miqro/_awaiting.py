@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from weakref import WeakKeyDictionary
+from itertools import count
+from weakref import WeakKeyDictionary, finalize
 
-from ._native import PublishInfo, Wake
+from ._listen import Listener
+from ._native import PublishInfo, Settled, Wake
 
 
 class _Acknowledgements:
@@ -14,36 +16,42 @@ class _Acknowledgements:
     It must not hold the loop: it would never be forgotten, and its descriptor stay open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.wake = Wake()
-        self.waiting: dict[asyncio.Future[None], PublishInfo] = {}
+        self.settled = Settled(self.wake)
+        self.numbers = count()
+        self.waiting: dict[int, tuple[asyncio.Future[None], PublishInfo]] = {}
+        self.listener = Listener(loop, self.wake, self.settle)
+        finalize(loop, self.listener.close).atexit = False
 
     async def wait(self, info: PublishInfo) -> None:
         loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        if not self.waiting:
-            loop.add_reader(self.wake.fileno(), self.settle)
-        self.waiting[future] = info
-        info.watch(self.wake)
+        future: asyncio.Future[None] = loop.create_future()
+        number = next(self.numbers)
+        self.waiting[number] = future, info
+        info.watch(self.settled, number)
+        if info.cork():
+            # Others may publish as well before the event loop has been round: that goes out in one write.
+            loop.call_soon(info.uncork)
         try:
             await future
         finally:
-            self.forget(future)
+            del self.waiting[number]
+            info.unwatch(self.settled, number)
 
     def settle(self) -> None:
         self.wake.clear()
-        for future, info in list(self.waiting.items()):
+        for number in self.settled.take():
+            future, info = self.waiting.get(number, (None, None))
+            if future is None or info is None or future.done():
+                # Whoever waited has given up.
+                continue
             try:
-                if info.settled() and not future.done():
-                    future.set_result(None)
+                info.settled()
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the task that waits
-                if not future.done():
-                    future.set_exception(error)
-
-    def forget(self, future: asyncio.Future[None]) -> None:
-        self.waiting.pop(future, None)
-        if not self.waiting:
-            future.get_loop().remove_reader(self.wake.fileno())
+                future.set_exception(error)
+            else:
+                future.set_result(None)
 
 
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Acknowledgements] = WeakKeyDictionary()
@@ -59,6 +67,6 @@ async def published(info: PublishInfo) -> PublishInfo:
         loop = asyncio.get_running_loop()
         acknowledgements = _loops.get(loop)
         if acknowledgements is None:
-            acknowledgements = _loops[loop] = _Acknowledgements()
+            acknowledgements = _loops[loop] = _Acknowledgements(loop)
         await acknowledgements.wait(info)
     return info

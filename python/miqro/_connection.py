@@ -181,12 +181,28 @@ def thread_alive(client: Any) -> bool:
 def farewell(service: Service) -> None:
     """Says that the service is gone, sends what is queued, disconnects; within the two seconds of C40."""
     client = service.mqtt_client
+    if isinstance(client, mqtt.Client) and client._session is not None and client._session.is_of_parent():
+        client.loop_stop()
+        return
     try:
-        if isinstance(client, mqtt.Client) and client._session is not None:
-            if client._session.is_of_parent():
-                return
-            client._session.begin_farewell()
-        service.publish(service.willtopic, "0", retain=True, global_=True)
+        say_goodbye(service)
+    except BaseException:
+        client.loop_stop()
+        raise
+    hang_up(client)
+
+
+def say_goodbye(service: Service) -> None:
+    """Publishes that the service is gone."""
+    client = service.mqtt_client
+    if isinstance(client, mqtt.Client) and client._session is not None:
+        client._session.begin_farewell()
+    service.publish(service.willtopic, "0", retain=True, global_=True)
+
+
+def hang_up(client: Any) -> None:
+    """Sends what is queued, and disconnects."""
+    try:
         if hasattr(client, "disconnect"):
             client.disconnect()
     finally:

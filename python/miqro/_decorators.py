@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ._properties import with_options
+from ._handlers import is_coroutine_function
+from ._properties import with_concurrency, with_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ def _mark(fn: Any, kind: str, what: object) -> Any:
 
 
 def handle(
-    topic_ext: str, *, no_local: bool = False, retain_as_published: bool = False, retain_handling: int = 0
+    topic_ext: str,
+    *,
+    no_local: bool = False,
+    retain_as_published: bool = False,
+    retain_handling: int = 0,
+    concurrency: int = 1,
 ) -> Callable[[F], F]:
     """Calls the method with the payload of each message on `<data_topic_prefix><topic_ext>`.
 
@@ -57,30 +63,37 @@ def handle(
 
     Args:
         topic_ext: A topic filter relative to the service's prefix; `+` and `#` as in MQTT section 4.7.
-        no_local: Leave out what this service publishes itself. This and the others are of MQTT 5.
+        no_local: Leave out what this service publishes itself. This and the next two are of MQTT 5.
         retain_as_published: Whether the broker leaves the retain flag of messages as it was published.
         retain_handling: Retained messages come on each connect (0), only if the subscription is new to the broker
             (1), or not at all (2).
+        concurrency: How many messages an `async def` may work on at once. With 1 they are handled in order.
 
     A value that it returns, other than `None`, is published as the answer if the message asks for one: if it has a
     response topic (MQTT 5, see `Service.request`).
 
     Raises:
-        ValueError: There is no such `retain_handling`.
+        TypeError: `concurrency` is given for an ordinary method.
+        ValueError: There is no such `retain_handling`, or `concurrency` is less than 1.
     """
     topic = with_options(topic_ext, no_local, retain_as_published, retain_handling)
-    return lambda fn: _mark(fn, "own", topic)
+    return lambda fn: _mark(fn, "own", with_concurrency(topic, fn, concurrency))
 
 
 def handle_global(
-    topic: str, *, no_local: bool = False, retain_as_published: bool = False, retain_handling: int = 0
+    topic: str,
+    *,
+    no_local: bool = False,
+    retain_as_published: bool = False,
+    retain_handling: int = 0,
+    concurrency: int = 1,
 ) -> Callable[[F], F]:
     """As `handle`, for a topic filter that is taken as it is, without the service's prefix.
 
     `$share/group/filter` shares the messages of the filter between all services that subscribe to it so.
     """
     topic_filter = with_options(topic, no_local, retain_as_published, retain_handling)
-    return lambda fn: _mark(fn, "global", topic_filter)
+    return lambda fn: _mark(fn, "global", with_concurrency(topic_filter, fn, concurrency))
 
 
 def loop(*args: float | timedelta, **kwargs: float) -> Callable[[F], F]:
@@ -112,8 +125,7 @@ def accept_json(fn: F) -> F:
     if isinstance(fn, Marked):
         return Marked(accept_json(fn.fn), fn.marks)  # type: ignore[return-value]
 
-    @functools.wraps(fn)
-    def decoded(self: object, payload: Any, *rest: Any) -> Any:
+    def members_of(payload: Any, rest: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         import json
 
         if not isinstance(payload, (str, bytes)):
@@ -125,11 +137,26 @@ def accept_json(fn: F) -> F:
             raise ValueError(f"the payload is not JSON: {error}") from None
         if not isinstance(members, dict):
             raise ValueError(f"the payload is JSON, but no object: {payload[:80]!r}")  # noqa: TRY004 - a value, from the network
-        return fn(self, *rest, **members)
+        return rest, members
+
+    decoded: Any
+    if is_coroutine_function(fn):
+
+        @functools.wraps(fn)
+        async def decoded(self: object, payload: Any, *rest: Any) -> Any:
+            rest, members = members_of(payload, rest)
+            return await fn(self, *rest, **members)
+
+    else:
+
+        @functools.wraps(fn)
+        def decoded(self: object, payload: Any, *rest: Any) -> Any:
+            rest, members = members_of(payload, rest)
+            return fn(self, *rest, **members)
 
     # Set by functools.wraps: with it the arity of `fn` would be taken for the arity of this wrapper.
     del decoded.__wrapped__
-    return decoded  # type: ignore[return-value]
+    return decoded  # type: ignore[no-any-return]
 
 
 def collect(cls: type) -> None:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ._handlers import Target
+    from ._messages import Streams
     from ._native import Wake
     from ._request import Requests
     from ._service import Service
+    from ._tasks import Tasks
 
     Routed = tuple[tuple[int, str | None], ...]
 
@@ -38,7 +41,12 @@ class Dispatcher:
     def __init__(self, service: Service, wake: Wake) -> None:
         self._service = service
         self._wake = wake
-        self.routes = Routes()
+        self.routes = Routes(self._lane)
+        #: What is `async def`, once anything is; and who listens with `messages()`.
+        self.tasks: Tasks | None = None
+        self.streams: Streams | None = None
+        #: Of the message that is dispatched, once there are tasks.
+        self.topic = ""
         self.birth = Birth(service)
         #: What the routes were made of.
         self._routed: tuple[object, ...] = ()
@@ -62,6 +70,8 @@ class Dispatcher:
         self.idle = False
         self._looked_at = monotonic()
         self._stall_reported = False
+        #: Whether each message is logged. Asked once per batch.
+        self._debug = False
         #: Messages lost to a full queue since the last one that found room.
         self._lost = 0
 
@@ -116,6 +126,16 @@ class Dispatcher:
         if session is not None:
             session.uncork()
 
+    def leave(self) -> None:
+        """The service begins to say goodbye."""
+        self.leaving = True
+        self.end_streams()
+
+    def end_streams(self) -> None:
+        """What listens with `messages()` hears no more."""
+        if self.streams is not None:
+            self.streams.end()
+
     def left(self) -> None:
         """The service has said goodbye: calls the callbacks that came meanwhile. Messages wait for the next run."""
         for _ in range(len(self._queued)):
@@ -143,10 +163,14 @@ class Dispatcher:
             self._routed = made_of
             of_class = (*service.CLASS_MQTT_GLOBAL_HANDLERS, *service.CLASS_MQTT_HANDLERS)
             self.routes.sync(service._all_handlers(), [fn for _, fn in of_class], self._unusable)
+            if self.tasks is not None:
+                self.tasks.keep_lanes(fn for fn, _ in self.routes.targets.values())
 
     def filters(self) -> list[str]:
         """What to subscribe to, each once."""
         filters: list[str] = list(dict.fromkeys(item for item, _ in self._service._all_handlers()))
+        if self.streams is not None:
+            filters += self.streams.filters(besides=filters)
         if self.requests is not None:
             filters.append(self.requests.topic)
         return filters + self._birth_filter()
@@ -162,6 +186,29 @@ class Dispatcher:
         topic = self.birth.listen()
         # Where a filter of the service's own covers it, brokers would send the message twice.
         return [] if topic is None or self.routes.router.route(topic) else [topic]
+
+    def need_tasks(self) -> Tasks:
+        """What runs the `async def`s of the service; from now on there is some."""
+        if self.tasks is None:
+            from ._tasks import Tasks
+
+            self.tasks = Tasks(self._service, self)
+            self.dispatch = self._dispatch_further  # type: ignore[method-assign]  # others have no need of it
+            # Whoever sleeps on it has to leave that to the event loop.
+            self._wake.notify()
+        return self.tasks
+
+    def need_streams(self) -> Streams:
+        """Who listens with `messages()`; from now on somebody does."""
+        if self.streams is None:
+            from ._messages import Streams
+
+            self.streams = Streams(self._service)
+            self.dispatch = self._dispatch_further  # type: ignore[method-assign]  # as above
+        return self.streams
+
+    def _lane(self, how: Target, topic_filter: str) -> Target:
+        return self.need_tasks().lane(how, topic_filter), False
 
     def _attend_to_birth(self) -> None:
         service, birth = self._service, self.birth
@@ -183,11 +230,12 @@ class Dispatcher:
         session = self._session()
         return len(self._batch) + len(self._queued) + (session.waiting() if session is not None else 0)
 
-    def drain(self, until: float | None = None) -> bool:
+    def drain(self, until: float | None = None, at_most: int | None = None) -> bool:
         """Dispatches what waits.
 
         Args:
             until: A monotonic time at which something else is due; `None`: all that waited at the call.
+            at_most: How many are dispatched then, if it is not all of them.
 
         Returns:
             Whether something still waits.
@@ -195,8 +243,9 @@ class Dispatcher:
         service = self._service
         self.looked()
         self._attend_to_birth()
+        self._debug = service.log.isEnabledFor(10)
         batch, queued, routes = self._batch, self._queued, self.routes
-        left = self.waiting() + BATCH if until is None else -1
+        left = at_most or (self.waiting() + BATCH if until is None else -1)
         while True:
             if queued:
                 self.sync_routes()
@@ -219,9 +268,9 @@ class Dispatcher:
                     self.dispatch(*item)
             else:
                 return False
-            self.looked()
+            now = self.looked()
             left -= 1
-            if left == 0 or service.stop or (until is not None and monotonic() >= until):
+            if left == 0 or service.stop or (until is not None and now >= until):
                 return True
 
     def _session(self) -> Any:
@@ -236,6 +285,7 @@ class Dispatcher:
         self.sync_routes()
         self._batch_version = self.routes.version
         service = self._service
+        self._debug = service.log.isEnabledFor(10)
         if _overridden(service, "_on_message") or service.mqtt_client.on_message != service._on_message:
             taken = session.take(BATCH)
         else:
@@ -274,18 +324,19 @@ class Dispatcher:
         service = self._service
         if not service.enabled and topic != service.data_topic_prefix + "enabled":
             return
-        if service.log.isEnabledFor(10):
+        if self._debug:
             service.log.debug("Received MQTT message on topic %s containing %s", topic, text)
+        # These, also when a handler has the routes made anew.
         targets = self.routes.targets
-        # All of them are looked up first: a handler may have the routes made anew.
-        for (fn, with_service), rest in [(targets[handler_id], rest) for handler_id, rest in routes]:
+        for handler_id, rest in routes:
+            fn, with_service = targets[handler_id]
             try:
                 if rest is None:
                     answer = fn(service, text) if with_service else fn(text)
                 else:
                     answer = fn(service, text, rest) if with_service else fn(text, rest)
                 if answer is not None and message is not None:
-                    self._answer(message, answer)
+                    self.answer(message, answer)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
                 self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
         is_birth = topic == self.birth.topic
@@ -294,7 +345,25 @@ class Dispatcher:
         if not routes:
             self._unhandled(topic, text, expected=is_birth)
 
-    def _answer(self, message: Any, answer: object) -> None:
+    def _dispatch_further(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
+        """As `dispatch`, which it replaces where there are tasks or somebody listens with `messages()`."""
+        self.topic = topic
+        streams = self.streams
+        taken = streams is not None and self._service.enabled and streams.put(topic, text)
+        if not routes and taken:
+            return
+        if message is None:
+            self._dispatch(topic, text, routes, None)
+        else:
+            Dispatcher.dispatch(self, topic, text, routes, message)
+
+    def current_message(self) -> Any:
+        """The message that is being handled, if it says more than its payload."""
+        if self.message is None and self.tasks is not None:
+            return self.tasks.current_message()
+        return self.message
+
+    def answer(self, message: Any, answer: object) -> None:
         """What a handler returns goes to where the message asks for its answer (MQTT 5 section 4.10)."""
         properties = message.properties
         if properties.response_topic is None:
@@ -304,21 +373,26 @@ class Dispatcher:
         self._service.publish(properties.response_topic, answer, qos=message.qos, global_=True, **how)
 
     def _unhandled(self, topic: str, text: str, expected: bool) -> None:
-        service = self._service
         try:
-            handled = service.handle_message(topic, text)
+            handled = self._service.handle_message(topic, text)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(f"handle_message failed for a message on {topic!r}", error)
             return
         if self.requests is not None and topic == self.requests.topic:
             self.requests.answered(None)
         elif not handled and not expected:
-            filters: list[str] = [topic_filter for topic_filter, _ in service._all_handlers()]
-            service.log.error(
-                "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"
-            )
+            self.nobody_handles(topic)
+        elif handled is not True and hasattr(handled, "__await__"):
+            self.need_tasks().finish_unhandled(handled, topic, text, expected)
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def nobody_handles(self, topic: str) -> None:
+        """Says so (C17)."""
+        filters: list[str] = [topic_filter for topic_filter, _ in self._service._all_handlers()]
+        self._service.log.error(
+            "No handler for topic %r; there are handlers for: %s", topic, ", ".join(filters) or "nothing"
+        )
+
+    def _failed(self, what: str, error: BaseException) -> None:
         self._service.log.error("%s: %s", what, error, exc_info=error)
         self._service.note_failure(f"{what}: {type(error).__name__}: {error}")
 
@@ -352,12 +426,14 @@ class Dispatcher:
             return 0.0
         return monotonic() - max(arrived, self._looked_at)
 
-    def looked(self) -> None:
-        """The service has looked after what came in: if that was overdue, it is said now."""
-        if monotonic() - self._looked_at > self._service.INCOMING_STALL_WARN_SECONDS:
+    def looked(self) -> float:
+        """The service has looked after what came in: if that was overdue, it is said now. Returns the time."""
+        now = monotonic()
+        if now - self._looked_at > self._service.INCOMING_STALL_WARN_SECONDS:
             self.stalled()
         self._stall_reported = False
-        self._looked_at = monotonic()
+        self._looked_at = now
+        return now
 
 
 def _overridden(service: Service, name: str) -> bool:

@@ -19,6 +19,10 @@ class PublishError(MiqroError, ValueError, RuntimeError):
     """A message was not published. paho raises ValueError and RuntimeError for such cases: it is both."""
 
 
+class StoppedError(MiqroError):
+    """The service has stopped while something of it was awaited that will not come any more."""
+
+
 class ForkError(MiqroError, RuntimeError):
     """A connection was used in a child of the process that made it."""
 

@@ -51,10 +51,19 @@ def takes_service(fn: Handler, count: int) -> bool | None:
 
 
 def is_coroutine_function(fn: Handler) -> bool:
-    """Whether `fn` is an `async def`."""
-    function = getattr(fn, "__func__", fn)
+    """Whether calling `fn` gives something to be awaited: it is an `async def`, or a wrapper of one."""
+    if isinstance(fn, staticmethod):
+        fn = fn.__func__
+    function: Any = getattr(fn, "__func__", fn)
     code = getattr(function, "__code__", None)
-    return code is not None and bool(code.co_flags & _CO_COROUTINE)
+    if code is None and callable(function):
+        code = getattr(type(function).__call__, "__code__", None)
+    attributes = getattr(function, "__dict__", {})
+    if (code is not None and code.co_flags & _CO_COROUTINE) or "_is_coroutine_marker" in attributes:
+        return True
+    # What `functools.partial` calls, and what `functools.wraps` names.
+    inner = function.func if type(function).__name__ == "partial" else attributes.get("__wrapped__")
+    return inner is not None and is_coroutine_function(inner)
 
 
 def target(fn: Handler, topic_filter: str, of_class: bool = False) -> Target:
@@ -68,11 +77,6 @@ def target(fn: Handler, topic_filter: str, of_class: bool = False) -> Target:
     """
     if not callable(fn):
         raise TypeError(f"the handler for {topic_filter!r} cannot be called: {fn!r}")
-    if is_coroutine_function(fn):
-        raise TypeError(
-            f"the handler for {topic_filter!r}, {name_of(fn)}, is an `async def`, which this version of miqro "
-            "cannot run yet: make it an ordinary method"
-        )
     count = 2 if topic_filter.endswith("#") else 1
     is_method = of_class and not isinstance(fn, staticmethod)
     with_service = (takes(fn, count + 1) or None) if is_method else takes_service(fn, count)
@@ -98,7 +102,9 @@ class Routes:
     router in the engine follows them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lane: Callable[[Target, str], Target]) -> None:
+        #: Gives the target for an `async def`: something that has it run as a task.
+        self._lane = lane
         self.router = Router()
         self.targets: dict[int, Target] = {}
         #: Counts the changes: what was routed before one has to be routed again.
@@ -123,13 +129,15 @@ class Routes:
         if wanted == self._known:
             return
         self.version += 1
+        # A new one: whoever is about to call handlers goes on with those that there were.
+        targets = dict(self.targets)
         common = 0
         while common < min(len(wanted), len(self._known)) and wanted[common] == self._known[common]:
             common += 1
         for handler_id in self._ids[common:]:
             if handler_id >= 0:
                 self.router.remove(handler_id)
-                del self.targets[handler_id]
+                del targets[handler_id]
         del self._ids[common:]
         self._known = wanted
         methods = set(map(id, of_class))
@@ -147,5 +155,6 @@ class Routes:
                 problem(str(error))
                 self._ids.append(-1)
                 continue
-            self.targets[handler_id] = how
+            targets[handler_id] = self._lane(how, topic_filter) if is_coroutine_function(fn) else how
             self._ids.append(handler_id)
+        self.targets = targets

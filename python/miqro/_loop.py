@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._native import Wake
+    from ._service import Service
 
 
 #: What a longer interval is taken for: a thousand years, after which there are still dates.
@@ -46,6 +47,8 @@ class Loop:
         self._timer = Timer(_microseconds(interval))
         self._wake: Wake | None = None
         self._called = False
+        #: Whether a call goes on, of a function that is to be awaited: it never overlaps itself.
+        self._busy = False
         self.stat_reset()
         if start:
             self._timer.start(False)
@@ -57,15 +60,10 @@ class Loop:
 
     @fn.setter
     def fn(self, fn: Callable[..., Any]) -> None:
-        if is_coroutine_function(fn):
-            raise TypeError(
-                f"the loop {name_of(fn)} is an `async def`, which this version of miqro cannot run yet: "
-                "make it an ordinary method"
-            )
         with_service = takes_service(fn, 0) if callable(fn) else None
         if with_service is None:
             raise TypeError(f"the loop {name_of(fn)} cannot be called with the service as its only argument")
-        self._fn, self._with_service = fn, with_service
+        self._fn, self._with_service, self._is_async = fn, with_service, is_coroutine_function(fn)
 
     @property
     def interval(self) -> timedelta:
@@ -117,8 +115,8 @@ class Loop:
             self._timer.start_in((when - wall_now(when.tzinfo)).total_seconds())
             self._tell()
 
-    def run_if_needed(self, service: object) -> datetime | None:
-        """Calls the function if it is due.
+    def run_if_needed(self, service: Service) -> datetime | None:
+        """Calls the function if it is due. An `async def` is begun, and called again when it has ended.
 
         Returns:
             When the next call is due if it was called and goes on, else `None`.
@@ -126,24 +124,50 @@ class Loop:
         Raises:
             Exception: What the function raises. The loop then waits a second at least before the next call.
         """
-        if not self._timer.take_due():
+        if self._busy or not self._timer.take_due():
             return None
         self._called = True
+        if self._is_async:
+            self._busy = True
+            service._miqro_dispatcher.need_tasks().call_loop(self)
+            return self.next_call
         began = time.perf_counter()
         failed = True
         try:
             result = self.fn(service) if self._with_service else self.fn()
             failed = False
         finally:
-            self.stat_call_count += 1
-            self.stat_cumulative_duration += time.perf_counter() - began
-            if failed:
-                self.stat_error_count += 1
-                self._timer.failed()
+            self._note_call(began, failed)
         if result is False:
             self.stop()
             return None
         return self.next_call
+
+    async def _call(self, service: Service) -> None:
+        """Calls a function that is to be awaited. `_call_ended` follows."""
+        began = time.perf_counter()
+        failed = True
+        try:
+            result = self.fn(service) if self._with_service else self.fn()
+            # A wrapper may have nothing to wait for.
+            if hasattr(result, "__await__"):
+                result = await result
+            failed = False
+        finally:
+            self._note_call(began, failed)
+        if result is False:
+            self.stop()
+
+    def _call_ended(self) -> None:
+        self._busy = False
+        self._tell()
+
+    def _note_call(self, began: float, failed: bool) -> None:
+        self.stat_call_count += 1
+        self.stat_cumulative_duration += time.perf_counter() - began
+        if failed:
+            self.stat_error_count += 1
+            self._timer.failed()
 
     def stat_get(self) -> tuple[int, float, float, bool]:
         """Calls, their mean duration in seconds, the load (duration by interval), and whether it is over 1."""
@@ -164,7 +188,7 @@ class Loop:
     def _attach(self, wake: Wake) -> float | None:
         """Has `wake` told of changes from now on; the seconds until the next call."""
         self._wake = wake
-        return self._timer.remaining()
+        return None if self._busy else self._timer.remaining()
 
     def _begin(self) -> None:
         """The service starts to run: a first call that waited for that is due now, and its grid begins."""

@@ -16,6 +16,7 @@ __all__ = [
     "PublishInfo",
     "Router",
     "Session",
+    "Settled",
     "StateFile",
     "Timer",
     "Wake",
@@ -114,6 +115,19 @@ class Event:
         def __new__(cls, /, reason: str) -> Event.Limited: ...
         @property
         def reason(self, /) -> str: ...
+
+    @final
+    class Overrun(Event):
+        """
+        Messages of QoS 0 from the broker were dropped: the inbox is full, and the service waits for an
+        acknowledgement that is behind them.
+        """
+
+        __match_args__: Final = ("count",)
+
+        def __new__(cls, /, count: int) -> Event.Overrun: ...
+        @property
+        def count(self, /) -> int: ...
 
     @final
     class Published(Event):
@@ -447,6 +461,14 @@ class PublishInfo:
         Something that is over: accepted and done (`rc` 0), or refused.
         """
 
+    def cork(self, /) -> bool:
+        """
+        What the session is given from now on may be held back for a millisecond, to go out in one write at `uncork`.
+
+        Returns:
+            Whether `uncork` has to follow: it was not so before.
+        """
+
     def is_published(self, /) -> bool:
         """
         Whether the broker has acknowledged it (QoS 0: whether it was written to the socket).
@@ -461,6 +483,16 @@ class PublishInfo:
         Whether nothing more will happen; raises what `wait_for_publish` would raise then.
         """
 
+    def uncork(self, /) -> None:
+        """
+        Out with it.
+        """
+
+    def unwatch(self, /, settled: Settled, token: int) -> None:
+        """
+        Nobody waits for `token` any more.
+        """
+
     def wait_for_publish(self, /, timeout: float | None = None) -> None:
         """
         Waits until it is published, for `timeout` seconds at most (None: for ever).
@@ -469,9 +501,9 @@ class PublishInfo:
             miqro.PublishError: It was refused, or dropped, or the session was closed first.
         """
 
-    def watch(self, /, wake: Wake) -> None:
+    def watch(self, /, settled: Settled, token: int) -> None:
         """
-        Has `wake` notified when it is settled; at once if it is.
+        Puts `token` into `settled` when it is settled; at once if it is. Ends with `unwatch`.
         """
 
 @final
@@ -669,6 +701,22 @@ class Session:
     def waiting(self, /) -> int:
         """
         Messages that wait for the service.
+        """
+
+@final
+class Settled:
+    """
+    The messages, of those that are watched, that have been settled.
+    """
+
+    def __new__(cls, /, wake: Wake) -> Settled:
+        """
+        `wake` is notified when there is something to take.
+        """
+
+    def take(self, /) -> list[int]:
+        """
+        The tokens of what was settled since the last call, in that order.
         """
 
 @final

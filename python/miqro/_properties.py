@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from ._handlers import is_coroutine_function, name_of
 from ._native import Properties
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypedDict
+
+    from typing_extensions import Self
+
+    from ._handlers import Handler
 
     class PropertyArguments(TypedDict, total=False):
         """Keyword arguments of `publish`: what a message says besides its payload (MQTT 5)."""
@@ -65,12 +70,22 @@ def subscription(how: object) -> int:
 
 
 class Filter(str):
-    """A topic filter that is subscribed to with options."""
+    """A topic filter with what its handler says of it. It keeps that when a prefix is put before it."""
 
-    __slots__ = ("options",)
+    __slots__ = ("concurrency", "options")
 
-    #: As the engine takes them, without the QoS.
+    #: Of the subscription, as the engine takes them, without the QoS.
     options: int
+    #: How many messages the handler may work on at once.
+    concurrency: int
+
+    def __new__(cls, text: str, options: int = 0, concurrency: int = 1) -> Self:
+        made = super().__new__(cls, text)
+        made.options, made.concurrency = options, concurrency
+        return made
+
+    def __radd__(self, prefix: str) -> Filter:
+        return Filter(prefix + str(self), self.options, self.concurrency)
 
 
 def with_options(topic: str, no_local: bool, retain_as_published: bool, retain_handling: int) -> str:
@@ -86,10 +101,28 @@ def with_options(topic: str, no_local: bool, retain_as_published: bool, retain_h
         )
     if not (no_local or retain_as_published or retain_handling):
         return topic
-    with_them = Filter(topic)
-    with_them.options = (
+    return Filter(
+        topic,
         bool(no_local) * _NO_LOCAL
         | bool(retain_as_published) * _RETAIN_AS_PUBLISHED
-        | retain_handling << _RETAIN_HANDLING
+        | retain_handling << _RETAIN_HANDLING,
     )
-    return with_them
+
+
+def with_concurrency(topic: str, fn: Handler, concurrency: int) -> str:
+    """The filter of a handler that may work on `concurrency` messages at once.
+
+    Raises:
+        TypeError: The handler is an ordinary one, and these run one at a time.
+        ValueError: `concurrency` is no number from 1 on.
+    """
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency is a number of messages, from 1 on, not {concurrency!r}")
+    if concurrency == 1:
+        return topic
+    if not is_coroutine_function(fn):
+        raise TypeError(
+            f"the handler for {topic!r}, {name_of(fn)}, cannot have concurrency={concurrency}: it is no "
+            "`async def`, and ordinary handlers run one at a time"
+        )
+    return Filter(topic, topic.options if isinstance(topic, Filter) else 0, concurrency)

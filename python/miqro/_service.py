@@ -9,13 +9,14 @@ from threading import get_ident
 from time import monotonic
 
 from . import _connection, _state, mqtt
+from ._asynchronous import Asynchronous
 from ._clock import wall_now
 from ._decorators import collect
 from ._dispatch import Dispatcher
-from ._handlers import target
+from ._handlers import is_coroutine_function, target
 from ._loop import Loop, Loops
 from ._native import Router, Wake
-from ._properties import with_options
+from ._properties import with_concurrency, with_options
 from ._publisher import Publisher
 from ._state import State
 
@@ -42,7 +43,7 @@ MESSAGE_SECONDS = 0.001
 LOG_HANDLER = "miqro"
 
 
-class Service(Publisher):
+class Service(Publisher, Asynchronous):
     """A service on an MQTT broker: handlers for messages, loops, publishing, state, configuration.
 
     Args:
@@ -176,11 +177,7 @@ class Service(Publisher):
 
         dispatcher = self._miqro_dispatcher
         process = os.getpid()
-        notifier = None
-        if "NOTIFY_SOCKET" in os.environ:
-            from ._systemd import Notifier
-
-            notifier = self._miqro_notifier = Notifier(self)
+        notifier = self._miqro_follow_systemd()
         with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
             if not signals.on_main_thread:
@@ -188,13 +185,13 @@ class Service(Publisher):
 
                 watch_service(self)
             try:
-                self.mqtt_client.loop_start()
-                if notifier is not None:
-                    notifier.ready()
-                for loop in self.LOOPS or ():
-                    loop._begin()
+                self._miqro_begin()
                 while not self.stop:
-                    if getattr(self._loop_step, "__func__", None) is Service._loop_step:
+                    if dispatcher.tasks is not None:
+                        from ._running import run
+
+                        run(self, signals)
+                    elif getattr(self._loop_step, "__func__", None) is Service._loop_step:
                         self._miqro_step(None)
                     else:
                         self._loop_step()
@@ -203,7 +200,7 @@ class Service(Publisher):
                             notifier.give_sign()
             finally:
                 signals.leaving()
-                dispatcher.leaving = True
+                dispatcher.leave()
                 self._miqro_notifier = None
                 try:
                     # A child of fork() that comes this way leaves the service to its parent.
@@ -215,6 +212,25 @@ class Service(Publisher):
                         _connection.farewell(self)
                 finally:
                     dispatcher.left()
+
+    def _miqro_follow_systemd(self) -> Notifier | None:
+        """Who tells systemd how the service is, if systemd has asked."""
+        if "NOTIFY_SOCKET" in os.environ:
+            from ._systemd import Notifier
+
+            self._miqro_notifier = Notifier(self)
+        return self._miqro_notifier
+
+    def _miqro_begin(self) -> None:
+        """Connects, and has the loops that wait for it due. What is `async def` runs as tasks from now on."""
+        handlers = [fn for _, fn in (*self.mqtt_global_handlers, *self.mqtt_handlers)]
+        if any(map(is_coroutine_function, [*handlers, *(loop.fn for loop in self.LOOPS or ())])):
+            self._miqro_dispatcher.need_tasks()
+        self.mqtt_client.loop_start()
+        if self._miqro_notifier is not None:
+            self._miqro_notifier.ready()
+        for loop in self.LOOPS or ():
+            loop._begin()
 
     def _miqro_notify(self) -> None:
         # Before `__init__` there is nothing to wake.
@@ -240,6 +256,8 @@ class Service(Publisher):
                 more = self._miqro_work()
             finally:
                 self._miqro_dispatcher.end_turn()
+            if outermost and self._miqro_by_hand():
+                return
             if not more and not self.stop:
                 self._miqro_wait(self._miqro_due_in(), limit)
         finally:
@@ -252,22 +270,35 @@ class Service(Publisher):
             self._miqro_notifier.give_sign()
         took = self._miqro_run_loops()
         due_in = self._miqro_due_in()
+        if due_in is None:
+            return self._miqro_dispatch(None)
+        # Where loops are always due, messages get as much time as they took.
+        patience = due_in if due_in > 0 else took
+        return self._miqro_dispatch(monotonic() + max(patience, MESSAGE_SECONDS))
+
+    def _miqro_dispatch(self, until: float | None, at_most: int | None = None) -> bool:
+        """Handles messages; whether more wait. See `Dispatcher.drain`."""
         if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
             self._drain_incoming()
             return False
-        if due_in is None:
-            return self._miqro_dispatcher.drain()
-        # Where loops are always due, messages get as much time as they took.
-        patience = due_in if due_in > 0 else took
-        return self._miqro_dispatcher.drain(monotonic() + max(patience, MESSAGE_SECONDS))
+        return self._miqro_dispatcher.drain(until, at_most)
+
+    def _miqro_by_hand(self) -> bool:
+        """Runs what is `async def` in a step by hand; whether some goes on, for which it has waited long enough."""
+        tasks = self._miqro_dispatcher.tasks
+        return tasks is not None and tasks.by_hand(self.MAX_LOOP_INTERVAL)
+
+    def _miqro_poll_seconds(self) -> float | None:
+        # A class that spells out `stop = False` has hidden the property that would wake it.
+        return None if type(self).stop is Service.stop else self.MAX_LOOP_INTERVAL
 
     def _miqro_wait(self, timeout: float | None, limit: float | None) -> None:
         if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
             # What it waits for is its own affair: nothing here can wake it.
             limit = self.MAX_LOOP_INTERVAL if limit is None else limit
-        elif type(self).stop is not Service.stop:
-            # A class that spells out `stop = False` has hidden the property that would wake it.
-            limit = self.MAX_LOOP_INTERVAL
+        else:
+            polling = self._miqro_poll_seconds()
+            limit = limit if polling is None else polling
         if limit is not None:
             timeout = limit if timeout is None else min(timeout, limit)
         if timeout is None or timeout > 0:
@@ -289,6 +320,8 @@ class Service(Publisher):
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
         self._miqro_dispatcher.drain()
+        if self._miqro_dispatcher.thread is None:
+            self._miqro_by_hand()
 
     def healthy(self) -> bool:
         """Whether it is connected, its network thread lives, and somebody handles what comes in."""
@@ -343,10 +376,13 @@ class Service(Publisher):
                 break
             try:
                 loop.run_if_needed(self)
-            except Exception as error:  # whatever it is, the others go on (C16)
-                self.log.error("%s failed: %s", loop, error, exc_info=error)
-                self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
+                self._miqro_loop_failed(loop, error)
         return monotonic() - began
+
+    def _miqro_loop_failed(self, loop: Loop, error: BaseException) -> None:
+        self.log.error("%s failed: %s", loop, error, exc_info=error)
+        self.note_failure(f"{loop} failed: {type(error).__name__}: {error}")
 
     def _update_online_status(self, _: object = None) -> None:
         # While there is no connection nothing is published: the connect will say it. An `_on_connect` without
@@ -455,7 +491,7 @@ class Service(Publisher):
     @property
     def message_properties(self) -> Properties | None:
         """In a handler: what its message says besides its payload (MQTT 5). `None` where it says nothing."""
-        message = self._miqro_dispatcher.message
+        message = self._miqro_dispatcher.current_message()
         return None if message is None else message.properties
 
     def add_handler(
@@ -466,6 +502,7 @@ class Service(Publisher):
         no_local: bool = False,
         retain_as_published: bool = False,
         retain_handling: int = 0,
+        concurrency: int = 1,
     ) -> None:
         """Calls `handler` for each message on `<data_topic_prefix><topic>`; see `miqro.handle`.
 
@@ -474,6 +511,7 @@ class Service(Publisher):
             ValueError: The filter or an option is not valid.
         """
         topic = with_options(topic, no_local, retain_as_published, retain_handling)
+        topic = with_concurrency(topic, handler, concurrency)
         self._miqro_add(self.mqtt_handlers, topic, self.data_topic_prefix + topic, handler)
 
     def add_global_handler(
@@ -484,9 +522,11 @@ class Service(Publisher):
         no_local: bool = False,
         retain_as_published: bool = False,
         retain_handling: int = 0,
+        concurrency: int = 1,
     ) -> None:
         """As `add_handler`, for a filter that is taken as it is."""
         topic = with_options(topic, no_local, retain_as_published, retain_handling)
+        topic = with_concurrency(topic, handler, concurrency)
         self._miqro_add(self.mqtt_global_handlers, topic, topic, handler)
 
     def _miqro_add(

@@ -48,6 +48,7 @@ class Signals:
         self._ours = False
         self._leaving = False
         self._timer: threading.Timer | None = None
+        self._diverted = False
 
     def __enter__(self) -> Self:
         if self.on_main_thread:
@@ -58,9 +59,35 @@ class Signals:
             _entered.append(self)
         return self
 
+    def divert_interrupt(self, callback: Callable[[], object]) -> None:
+        """From now on Ctrl-C calls `callback`, for an event loop cannot be interrupted anywhere without harm.
+
+        The second one, and the first if that has no effect for too long, raises `KeyboardInterrupt` nevertheless.
+        A handler of the program's own is left alone.
+        """
+        if self.on_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+
+            def interrupt(_signum: int, _frame: FrameType | None) -> None:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                self._set_timer(signal.SIGINT, GRACE_SECONDS)
+                callback()
+
+            self._diverted = True
+            signal.signal(signal.SIGINT, interrupt)
+
+    def grant(self, seconds: float) -> None:
+        """The service has noticed, and has so many seconds before it is interrupted."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._set_timer(self._signum, seconds)
+
     def leaving(self) -> None:
         """The service says goodbye now: SIGTERM has nothing left to interrupt."""
         self._leaving = True
+        if self._diverted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self._timer is not None:
+                self._timer.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -77,6 +104,8 @@ class Signals:
         signal.set_wakeup_fd(wakeup_fd)
         if self._ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._diverted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _terminate(self, _signum: int, _frame: FrameType | None) -> None:
         if self._leaving:
@@ -84,11 +113,15 @@ class Signals:
         if self._timer is not None:
             # The second time, from the timer or from somebody impatient: interrupt what goes on.
             raise SystemExit(0)
+        self._set_timer(signal.SIGTERM, GRACE_SECONDS)
+        self._stop()
+
+    def _set_timer(self, signum: signal.Signals, seconds: float) -> None:
+        self._signum = signum
         main = threading.main_thread().ident
-        self._timer = threading.Timer(GRACE_SECONDS, signal.pthread_kill, (main, signal.SIGTERM))
+        self._timer = threading.Timer(seconds, signal.pthread_kill, (main, signum))
         self._timer.daemon = True
         self._timer.start()
-        self._stop()
 
 
 _entered: list[Signals] = []

@@ -47,6 +47,8 @@ GREETING_SECONDS = 1.0
 BATCH = 256
 #: A connection that was lost again after less than this, for the same reason, is not news (seconds).
 FLAPPING_SECONDS = 60.0
+#: Incoming messages that are dropped are news again after so long without (seconds).
+OVERRUN_SECONDS = 60.0
 
 _WORDS = {
     MQTT_ERR_SUCCESS: "no error",
@@ -117,6 +119,7 @@ class Client(TransportSettings):
         self._flapping = False
         self._connected_at = 0.0
         self._dropped_in_outage = 0
+        self._overrun_at = float("-inf")
         #: Told how the connection is, in words.
         self._status: Callable[[str], None] = lambda _text: None
         #: Told of what goes wrong, in a sentence.
@@ -389,6 +392,8 @@ class Client(TransportSettings):
             self._call(self.on_publish, event.mid)
         elif isinstance(event, Event.Dropped):
             self._dropped(event)
+        elif isinstance(event, Event.Overrun):
+            self._overrun(event)
         elif isinstance(event, Event.Storage):
             self._storage(event)
         elif isinstance(event, Event.Terminated):
@@ -484,6 +489,20 @@ class Client(TransportSettings):
             if self._logger is not None:
                 self._logger.warning("%s", text)
         self._dropped_in_outage += event.count
+
+    def _overrun(self, event: Event.Overrun) -> None:
+        import time
+
+        news = time.monotonic() - self._overrun_at > OVERRUN_SECONDS
+        self._overrun_at = time.monotonic()
+        text = (
+            f"{event.count} incoming QoS 0 messages were dropped: more comes in than the service handles while it "
+            "waits for the broker to acknowledge what it publishes"
+        )
+        if news:
+            self._problem(text)
+        if self._logger is not None:
+            self._logger.log(30 if news else 10, "%s", text)
 
     def _storage(self, event: Event.Storage) -> None:
         if event.trouble:

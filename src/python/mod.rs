@@ -50,7 +50,7 @@ mod _native {
     #[pymodule_export]
     use super::schedule::Timer;
     #[pymodule_export]
-    use super::session::{Event, Message, PublishInfo, Session};
+    use super::session::{Event, Message, PublishInfo, Session, Settled};
     #[pymodule_export]
     use super::state_file::StateFile;
     #[pymodule_export]

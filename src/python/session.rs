@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::errors;
@@ -15,7 +17,7 @@ use super::router::Router;
 use super::wake::Wake;
 use crate::core::payload;
 use crate::core::session::Session as CoreSession;
-use crate::core::session::completion::{Completion, Outcome};
+use crate::core::session::completion::{Completion, Outcome, Settled as CoreSettled};
 use crate::core::session::event::Event as CoreEvent;
 use crate::core::session::message::{Message as CoreMessage, QoS};
 use crate::core::session::options::SessionOptions;
@@ -63,6 +65,9 @@ pub enum Event {
     Published { mid: u16 },
     /// Messages were dropped while the broker was away.
     Dropped { count: u64 },
+    /// Messages of QoS 0 from the broker were dropped: the inbox is full, and the service waits for an
+    /// acknowledgement that is behind them.
+    Overrun { count: u64 },
     /// The durable outbox has something to say; `trouble` where something is wrong.
     Storage { text: String, trouble: bool },
     /// The engine has failed.
@@ -107,6 +112,7 @@ fn translate(event: CoreEvent) -> Result<Event, CoreMessage> {
         CoreEvent::Limited { reason } => Event::Limited { reason },
         CoreEvent::Published { mid } => Event::Published { mid },
         CoreEvent::Dropped { count } => Event::Dropped { count },
+        CoreEvent::Overrun { count } => Event::Overrun { count },
         CoreEvent::Storage { text, trouble } => Event::Storage { text, trouble },
         CoreEvent::Terminated { reason } => Event::Terminated { reason },
     })
@@ -220,6 +226,7 @@ impl PublishInfo {
             return Err(errors::forked(py));
         }
         let _waiting = session.waiting_for_broker();
+        let _awaited = session.awaiting_answer();
         loop {
             let left = deadline.map_or(SIGNAL_CHECK, |deadline| {
                 deadline.saturating_duration_since(Instant::now()).min(SIGNAL_CHECK)
@@ -240,21 +247,66 @@ impl PublishInfo {
         Ok(settled)
     }
 
-    /// Has `wake` notified when it is settled; at once if it is.
-    fn watch(&self, wake: &Wake) {
-        match &self.pending {
-            Some((completion, _)) => completion.watch(&wake.inner),
-            None => wake.inner.notify(),
+    /// Puts `token` into `settled` when it is settled; at once if it is. Ends with `unwatch`.
+    fn watch(&self, settled: &Settled, token: u64) {
+        if let Some((completion, session)) = &self.pending {
+            session.await_answer();
+            completion.watch(&settled.inner, token);
+        }
+    }
+
+    /// Nobody waits for `token` any more.
+    fn unwatch(&self, settled: &Settled, token: u64) {
+        if let Some((completion, session)) = &self.pending {
+            completion.unwatch(&settled.inner, token);
+            session.await_answer_no_more();
+        }
+    }
+
+    /// What the session is given from now on may be held back for a millisecond, to go out in one write at `uncork`.
+    ///
+    /// Returns:
+    ///     Whether `uncork` has to follow: it was not so before.
+    fn cork(&self) -> bool {
+        self.pending.as_ref().is_some_and(|(_, session)| session.cork())
+    }
+
+    /// Out with it.
+    fn uncork(&self) {
+        if let Some((_, session)) = &self.pending {
+            session.uncork();
         }
     }
 
     fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        static PUBLISHED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = slf.py();
-        py.import("miqro._awaiting")?.call_method1("published", (slf,))?.call_method0("__await__")
+        let published = PUBLISHED.import(py, "miqro._awaiting", "published")?;
+        published.call1((slf,))?.call_method0(intern!(py, "__await__"))
     }
 
     fn __repr__(&self) -> String {
         format!("PublishInfo(rc={}, mid={})", self.rc, self.mid)
+    }
+}
+
+/// The messages, of those that are watched, that have been settled.
+#[pyclass(frozen, module = "miqro._native")]
+pub struct Settled {
+    inner: Arc<CoreSettled>,
+}
+
+#[pymethods]
+impl Settled {
+    /// `wake` is notified when there is something to take.
+    #[new]
+    fn new(wake: &Wake) -> Self {
+        Self { inner: Arc::new(CoreSettled::new(Arc::clone(&wake.inner))) }
+    }
+
+    /// The tokens of what was settled since the last call, in that order.
+    fn take(&self) -> Vec<u64> {
+        self.inner.take()
     }
 }
 

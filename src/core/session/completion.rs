@@ -33,6 +33,35 @@ pub enum Outcome {
     Failed(PublishFailure),
 }
 
+/// The messages that one watcher has been told of: it may watch thousands, and looks only at those that have
+/// changed.
+#[derive(Debug)]
+pub struct Settled {
+    wake: Arc<Wake>,
+    tokens: Mutex<Vec<u64>>,
+}
+
+impl Settled {
+    /// `wake` is notified when there is something to [`Self::take`].
+    pub fn new(wake: Arc<Wake>) -> Self {
+        Self { wake, tokens: Mutex::new(Vec::new()) }
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, token: u64) {
+        self.tokens().push(token);
+        self.wake.notify();
+    }
+
+    /// The tokens of what was settled since the last call, in that order.
+    pub fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.tokens())
+    }
+}
+
 /// Resolved once, on the broker's acknowledgement, never on "queued".
 #[derive(Debug)]
 pub struct Completion {
@@ -45,7 +74,7 @@ struct State {
     outcome: Outcome,
     /// Threads in [`Completion::wait`]: without any, telling them is not worth a system call.
     waiters: usize,
-    watchers: Vec<Arc<Wake>>,
+    watchers: Vec<(Arc<Settled>, u64)>,
 }
 
 impl Default for Completion {
@@ -72,8 +101,8 @@ impl Completion {
         let mut state = self.state();
         if state.outcome == Outcome::Pending {
             state.outcome = outcome;
-            for watcher in state.watchers.drain(..) {
-                watcher.notify();
+            for (settled, token) in state.watchers.drain(..) {
+                settled.push(token);
             }
             let waiters = state.waiters;
             drop(state);
@@ -100,14 +129,20 @@ impl Completion {
         state.outcome.clone()
     }
 
-    /// Has `wake` notified when it is settled; at once if it is.
-    pub fn watch(&self, wake: &Arc<Wake>) {
+    /// Puts `token` into `settled` when it is settled; at once if it is.
+    pub fn watch(&self, settled: &Arc<Settled>, token: u64) {
         let mut state = self.state();
         if state.outcome == Outcome::Pending {
-            state.watchers.push(Arc::clone(wake));
+            state.watchers.push((Arc::clone(settled), token));
         } else {
-            wake.notify();
+            settled.push(token);
         }
+    }
+
+    /// Takes a [`Self::watch`] back: whoever waited has given up.
+    pub fn unwatch(&self, settled: &Arc<Settled>, token: u64) {
+        let mut state = self.state();
+        state.watchers.retain(|(other, number)| *number != token || !Arc::ptr_eq(other, settled));
     }
 }
 
@@ -128,11 +163,31 @@ mod tests {
         let completion = Arc::new(Completion::default());
         assert_eq!(completion.wait(Duration::ZERO), Outcome::Pending);
         let wake = Arc::new(Wake::new().unwrap());
-        completion.watch(&wake);
+        let settled = Arc::new(Settled::new(Arc::clone(&wake)));
+        completion.watch(&settled, 7);
         let other = Arc::clone(&completion);
         let thread = std::thread::spawn(move || other.wait(Duration::from_secs(30)));
         completion.resolve(Outcome::Done);
         assert_eq!(thread.join().unwrap(), Outcome::Done);
         assert_eq!(wake.wait(Some(Duration::ZERO)).unwrap(), crate::core::wake::Woken::Notified);
+        completion.watch(&settled, 8);
+        assert_eq!(settled.take(), [7, 8]);
+        assert!(settled.take().is_empty());
+    }
+
+    #[test]
+    fn watchers_that_have_given_up_leave_nothing_behind() {
+        let completion = Completion::default();
+        let settled = Arc::new(Settled::new(Arc::new(Wake::new().unwrap())));
+        let other = Arc::new(Settled::new(Arc::new(Wake::new().unwrap())));
+        completion.watch(&other, 3);
+        for token in 0..1000 {
+            completion.watch(&settled, token);
+            completion.unwatch(&settled, token);
+        }
+        assert_eq!(completion.state().watchers.len(), 1);
+        completion.resolve(Outcome::Done);
+        assert!(settled.take().is_empty());
+        assert_eq!(other.take(), [3]);
     }
 }

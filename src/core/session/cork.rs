@@ -26,10 +26,10 @@ pub struct Cork {
 }
 
 impl Cork {
-    /// The service begins to work.
-    pub fn close(&self) {
+    /// The service begins to work; `false` if it was at work already.
+    pub fn close(&self) -> bool {
         // The network thread may hold messages back already, from a step inside this one.
-        let _ = self.state.compare_exchange(OPEN, CORKED, Ordering::SeqCst, Ordering::SeqCst);
+        self.state.compare_exchange(OPEN, CORKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The service has nothing more to say for now; whether the network thread has to be told.
@@ -75,19 +75,19 @@ mod tests {
     fn the_network_thread_is_told_of_the_first_message_and_of_the_end() {
         let cork = Cork::default();
         assert!(!cork.hold());
-        cork.close();
+        assert!(cork.close() && !cork.close());
         assert!(cork.wants_to_know());
         assert!(cork.hold() && !cork.was_opened());
         assert!(!cork.wants_to_know());
         assert!(cork.open());
-        cork.close();
+        assert!(cork.close());
         assert!(cork.wants_to_know() && cork.was_opened() && !cork.was_opened());
     }
 
     #[test]
     fn after_a_release_the_next_message_is_told_again() {
         let cork = Cork::default();
-        cork.close();
+        assert!(cork.close());
         assert!(cork.hold());
         cork.release();
         assert!(cork.wants_to_know());

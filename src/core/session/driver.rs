@@ -17,6 +17,7 @@ use super::backoff::Backoff;
 use super::codec::{self, CodecError};
 use super::cork::HOLD;
 use super::event::Event;
+use super::held::Held;
 use super::options::{SessionOptions, seconds};
 use super::out::Direct;
 use super::packet::{Packet, Version};
@@ -234,6 +235,7 @@ struct Connection<S> {
     is_direct: bool,
     /// Whether the stream may hold bytes that it has taken: TLS records, WebSocket frames.
     unflushed: bool,
+    held: Held,
     alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
@@ -278,6 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             hold: Timer::new()?,
             is_direct: false,
             unflushed: false,
+            held: Held::default(),
             alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
@@ -353,25 +356,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Decodes and handles what has been read, as long as the inbox has room; whether it still has.
+    /// Decodes and handles what has been read, as long as the inbox has room, or somebody waits for an answer;
+    /// whether to read on.
     fn digest(&mut self, driver: &mut Driver) -> Result<bool, End> {
-        if self.input.is_empty() {
-            return Ok(self.shared.inbox_has_room(0, 0) && !self.shared.protocol().is_congested());
+        if self.input.is_empty() && self.held.is_empty() {
+            let wanted = self.shared.inbox_has_room(0, 0) || self.shared.answer_is_awaited();
+            return Ok(wanted && !self.shared.protocol().is_congested());
         }
         let (limit, version) = (driver.options.max_packet_size(), self.version);
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut overrun) = (0, 0, 0);
         let mut end = None;
         let mut reading = true;
         {
             let mut protocol = self.shared.protocol();
             let now = self.shared.now();
             loop {
-                if !self.shared.inbox_has_room(messages, bytes) || protocol.is_congested() {
+                let room = self.shared.inbox_has_room(messages, bytes);
+                let past_it = !room && self.shared.answer_is_awaited() && self.held.has_room(limit);
+                if !(room || past_it) || protocol.is_congested() {
                     reading = false;
                     break;
                 }
-                match codec::decode(&mut self.input, limit, version) {
+                let held = if room { self.held.pop() } else { None };
+                let next = held.map_or_else(
+                    || codec::decode(&mut self.input, limit, version),
+                    |packet| Ok(Some(packet)),
+                );
+                match next {
                     Ok(None) => break,
+                    Ok(Some(Packet::Publish(_, None))) if past_it => overrun += 1,
+                    Ok(Some(Packet::Publish(message, Some(id)))) if past_it => self.held.push(message, id),
                     Ok(Some(packet)) => {
                         if let Packet::Publish(message, _) = &packet {
                             messages += 1;
@@ -392,6 +406,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         driver.note_connected(&mut self.events);
         // Handed over before the acknowledgements are written: `poll` comes after this.
         self.shared.hand_over(&mut self.events);
+        if overrun > 0 {
+            self.shared.inbox().push_overrun(overrun);
+            self.shared.wake.notify();
+        }
         self.shared.announce();
         end.map_or(Ok(reading), Err)
     }

@@ -94,6 +94,12 @@ pub enum Event {
         /// Whether something is wrong.
         trouble: bool,
     },
+    /// Messages from the broker were dropped, of QoS 0: the inbox is full, and the service waits for an
+    /// acknowledgement that is behind them.
+    Overrun {
+        /// Since the last such event.
+        count: u64,
+    },
     /// The engine has failed and will not go on. Nothing follows.
     Terminated {
         /// What went wrong.
@@ -117,8 +123,9 @@ pub(super) struct Inbox {
     rejected: usize,
     max_messages: usize,
     max_bytes: usize,
-    /// Messages dropped since the last event that told of some was taken.
+    /// Messages dropped since the last event that told of some was taken; and of those from the broker.
     dropped: u64,
+    overrun: u64,
     pub terminated: Option<String>,
     /// The network thread has stopped reading and wants to hear of room.
     pub reader_waits: bool,
@@ -135,6 +142,7 @@ impl Inbox {
             max_messages,
             max_bytes,
             dropped: 0,
+            overrun: 0,
             terminated: None,
             reader_waits: false,
         }
@@ -188,12 +196,23 @@ impl Inbox {
         self.dropped += count as u64;
     }
 
+    /// Counts messages from the broker that were dropped; told as [`Self::push_drops`] is.
+    pub fn push_overrun(&mut self, count: u64) {
+        if self.overrun == 0 && count > 0 {
+            self.push(Event::Overrun { count: 0 });
+        }
+        self.overrun += count;
+    }
+
     /// Moves up to `max` events out; says whether a reader that waits for room has it now.
     pub fn take(&mut self, max: usize, into: &mut Vec<Event>) -> bool {
         for _ in 0..max.min(self.events.len()) {
             match self.events.pop_front() {
                 Some(Event::Dropped { .. }) => {
                     into.push(Event::Dropped { count: std::mem::take(&mut self.dropped) });
+                }
+                Some(Event::Overrun { .. }) => {
+                    into.push(Event::Overrun { count: std::mem::take(&mut self.overrun) });
                 }
                 Some(event) => {
                     match &event {

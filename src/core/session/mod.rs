@@ -11,6 +11,7 @@ mod cork;
 mod driver;
 mod durable;
 pub mod event;
+mod held;
 pub mod journal;
 mod limits;
 pub mod message;
@@ -22,6 +23,7 @@ pub mod packet;
 pub mod protocol;
 mod queue;
 mod requests;
+mod shared;
 pub mod transport;
 mod versions;
 
@@ -40,182 +42,13 @@ use durable::Durable;
 use event::{Event, Inbox};
 use message::{Message, Properties, QoS};
 use options::SessionOptions;
-use out::Out;
 use outbox::Urgency;
 use packet::{Subscription, Version};
 use protocol::{Protocol, Receipt, Refusal};
-
-/// How much the inbox may overflow while the service itself waits for an acknowledgement, which is behind
-/// the messages that the inbox has no room for.
-const SLACK: usize = 2;
+use shared::{SLACK, Shared};
 
 /// What a wait without an end is cut into.
 const A_LONG_TIME: Duration = Duration::from_secs(3600);
-
-/// What the service, its publishing threads and the network thread share.
-struct Shared {
-    protocol: Mutex<Protocol>,
-    inbox: Mutex<Inbox>,
-    /// The way out of the connection. Locked after the protocol.
-    out: Mutex<Out>,
-    /// The journal of what is owed; see [`Self::keep`].
-    durable: Option<Mutex<Durable>>,
-    /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
-    speaker: Mutex<Option<(ThreadId, Urgency)>>,
-    /// Wakes the service.
-    wake: Arc<Wake>,
-    /// Holds messages back while the service is at work.
-    cork: Cork,
-    /// Wakes the network thread.
-    driver_wake: tokio::sync::Notify,
-    /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
-    progress: Condvar,
-    /// How many wait for that.
-    waiting_for_progress: AtomicUsize,
-    /// Threads of the service that wait for the broker.
-    waiters: AtomicUsize,
-    stop: AtomicBool,
-    running: AtomicBool,
-    /// The last attempt to connect has not failed (yet): a farewell is worth waiting for.
-    hopeful: AtomicBool,
-    origin: Instant,
-}
-
-impl Shared {
-    fn protocol(&self) -> MutexGuard<'_, Protocol> {
-        self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Duration {
-        self.origin.elapsed()
-    }
-
-    /// Whether a thread of the service waits for the broker's answer.
-    fn somebody_waits(&self) -> bool {
-        self.waiters.load(Ordering::SeqCst) > 0
-    }
-
-    fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
-    }
-
-    /// Notes whether an attempt to connect is worth waiting for. Under the lock, for a farewell that is about
-    /// to wait must not miss it.
-    fn set_hope(&self, hope: bool) {
-        let protocol = self.protocol();
-        self.hopeful.store(hope, Ordering::SeqCst);
-        drop(protocol);
-        self.announce();
-    }
-
-    /// Gives up the messages whose time is over.
-    fn expire(&self) {
-        self.protocol().expire(self.now());
-        self.announce();
-    }
-
-    /// Tells those who wait that the session has changed. Without any it is not worth a system call: whoever
-    /// begins to wait later looks first, under the lock under which the change was made.
-    fn announce(&self) {
-        if self.waiting_for_progress.load(Ordering::SeqCst) > 0 {
-            self.progress.notify_all();
-        }
-    }
-
-    /// Waits for the next [`Self::announce`], `timeout` at most.
-    fn await_progress<'a>(
-        &self,
-        protocol: MutexGuard<'a, Protocol>,
-        timeout: Duration,
-    ) -> MutexGuard<'a, Protocol> {
-        self.waiting_for_progress.fetch_add(1, Ordering::SeqCst);
-        let (protocol, _) =
-            self.progress.wait_timeout(protocol, timeout).unwrap_or_else(PoisonError::into_inner);
-        self.waiting_for_progress.fetch_sub(1, Ordering::SeqCst);
-        protocol
-    }
-
-    /// Writes down what has changed, where the outbox is durable; with the lock on the session still held, so that
-    /// the journal has it in order. Nothing that the session says may leave before.
-    fn keep(&self, protocol: &mut Protocol, events: &mut Vec<Event>) {
-        let Some(durable) = &self.durable else { return };
-        let notes = protocol.take_notes();
-        if !notes.is_empty() {
-            events.extend(durable.lock().unwrap_or_else(PoisonError::into_inner).write(notes));
-        }
-    }
-
-    /// Sends what is there from this thread, if it can; whether nothing is left to do for the network thread.
-    fn send_directly(&self) -> bool {
-        let mut events = Vec::new();
-        let done = loop {
-            let mut protocol = self.protocol();
-            let mut out = self.out();
-            if !out.is_direct() || !protocol.is_connected() || protocol.is_closing() {
-                break false;
-            }
-            let now = self.now();
-            protocol.poll(&mut *out, now, true);
-            self.keep(&mut protocol, &mut events);
-            protocol.take_notices(&mut events);
-            // The network thread may have the answer before the system call returns: it is not to wait for us.
-            drop(protocol);
-            if out.unwritten().is_empty() {
-                out.held();
-                break true;
-            }
-            let all = out.write_directly();
-            let (taken, full) = (out.taken(), out.was_full());
-            if all && !full {
-                out.held();
-            }
-            drop(out);
-            self.protocol().written(taken, now, &mut events);
-            if !(all && full) {
-                break all;
-            }
-        };
-        self.hand_over(&mut events);
-        self.announce();
-        done
-    }
-
-    /// Moves events into the inbox and wakes the service.
-    fn hand_over(&self, events: &mut Vec<Event>) {
-        if events.is_empty() {
-            return;
-        }
-        {
-            let mut inbox = self.inbox();
-            for event in events.drain(..) {
-                inbox.push(event);
-            }
-        }
-        self.wake.notify();
-    }
-
-    fn tell(&self, mut events: Vec<Event>) {
-        self.hand_over(&mut events);
-    }
-
-    /// Whether the inbox takes another message on top of the `messages` and `bytes` about to go there. If not,
-    /// the network thread is woken when it does.
-    fn inbox_has_room(&self, messages: usize, bytes: usize) -> bool {
-        let slack = if self.somebody_waits() { SLACK } else { 1 };
-        let mut inbox = self.inbox();
-        let full = inbox.is_full(messages, bytes, slack);
-        inbox.reader_waits = full;
-        !full
-    }
-}
 
 /// A session with a broker.
 pub struct Session {
@@ -223,6 +56,8 @@ pub struct Session {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The process in which it was started.
     home: OnceLock<u32>,
+    /// What the first [`Self::close`] has found.
+    owed_at_the_end: OnceLock<usize>,
 }
 
 impl Session {
@@ -251,13 +86,19 @@ impl Session {
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
+            answers_awaited: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             running: AtomicBool::new(false),
             hopeful: AtomicBool::new(false),
             origin: Instant::now(),
         };
         shared.hand_over(&mut events);
-        Self { shared: Arc::new(shared), thread: Mutex::new(None), home: OnceLock::new() }
+        Self {
+            shared: Arc::new(shared),
+            thread: Mutex::new(None),
+            home: OnceLock::new(),
+            owed_at_the_end: OnceLock::new(),
+        }
     }
 
     /// Changes the options: those of the connection count from the next one on, those of the queue for messages
@@ -436,6 +277,26 @@ impl Session {
         WaitingForBroker(&self.shared)
     }
 
+    /// Somebody waits for an acknowledgement, until [`Self::await_answer_no_more`]: the network thread reads on for it
+    /// though the inbox is full. Messages of QoS 0 that then find no room in twice its size are dropped; those of
+    /// QoS 1 and 2 wait unacknowledged, so that the broker sends only so many.
+    pub fn await_answer(&self) {
+        if self.shared.answers_awaited.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+
+    /// [`Self::await_answer`] while the guard lives.
+    pub fn awaiting_answer(&self) -> AwaitingAnswer<'_> {
+        self.await_answer();
+        AwaitingAnswer(self)
+    }
+
+    /// See [`Self::await_answer`].
+    pub fn await_answer_no_more(&self) {
+        self.shared.answers_awaited.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Subscribes now and on every connect; see [`Protocol::subscribe`].
     pub fn subscribe<S: Into<Subscription>>(&self, filters: Vec<(String, S)>) -> u16 {
         let mid = self.shared.protocol().subscribe(filters);
@@ -473,8 +334,9 @@ impl Session {
 
     /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
     /// two, so that it goes out in one write at [`Self::uncork`].
-    pub fn cork(&self) {
-        self.shared.cork.close();
+    /// `false` if it was at work already.
+    pub fn cork(&self) -> bool {
+        self.shared.cork.close()
     }
 
     /// The turn is over: out with it.
@@ -506,7 +368,7 @@ impl Session {
 
     /// Accepts nothing more, sends what is owed (QoS 1 and 2 until acknowledged), says DISCONNECT and ends
     /// the network thread, within `timeout` as far as the operating system lets it. Idempotent, and legal
-    /// from any thread. Returns how many messages were still owed when it gave up.
+    /// from any thread. Returns how many messages were still owed when it gave up, also when it is called again.
     pub fn close(&self, timeout: Duration) -> usize {
         let deadline = Instant::now().checked_add(timeout);
         self.shared.protocol().close();
@@ -538,7 +400,7 @@ impl Session {
             protocol.abandon();
         }
         self.shared.hand_over(&mut events);
-        owed
+        *self.owed_at_the_end.get_or_init(|| owed)
     }
 }
 
@@ -561,5 +423,14 @@ pub struct WaitingForBroker<'a>(&'a Shared);
 impl Drop for WaitingForBroker<'_> {
     fn drop(&mut self) {
         self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// See [`Session::awaiting_answer`].
+pub struct AwaitingAnswer<'a>(&'a Session);
+
+impl Drop for AwaitingAnswer<'_> {
+    fn drop(&mut self) {
+        self.0.await_answer_no_more();
     }
 }

@@ -118,6 +118,45 @@ fn a_service_that_waits_gets_its_acknowledgement_past_a_full_inbox() {
     }
 }
 
+/// Also past more than any inbox can take: what may be lost is, and what may not be waits unacknowledged.
+#[test]
+fn an_acknowledgement_behind_a_flood_is_read_and_the_flood_costs_no_memory() {
+    const FLOOD: u64 = 5000;
+    let broker = Broker::new();
+    let (mut client, mut peer) = Client::connected(&broker, |options| options.max_incoming_messages = 10);
+    let receipt = client.publish("t", "", QoS::AtLeastOnce);
+    let (_, id) = peer.receive_publish();
+    client.session.await_answer();
+    for number in 0..FLOOD {
+        peer.send(&Packet::Publish(message("t", &number.to_string(), QoS::AtMostOnce), None));
+    }
+    for number in 1..=20 {
+        let packet = Packet::Publish(message("t", "kept", QoS::AtLeastOnce), Some(number));
+        peer.send(&packet);
+    }
+    peer.send(&Packet::PubAck(id.unwrap(), Reason::SUCCESS));
+    assert_eq!(receipt.completion.wait(PATIENCE), Outcome::Done);
+    assert_eq!(client.session.waiting(), 20);
+    client.session.await_answer_no_more();
+
+    let (mut seen, mut overrun, mut kept) = (0, 0, 0);
+    while seen + overrun < FLOOD || kept < 20 {
+        match client.event() {
+            Event::Message(message) if message.payload == "kept" => kept += 1,
+            Event::Message(message) => {
+                assert_eq!(message.payload, seen.to_string());
+                seen += 1;
+            }
+            Event::Overrun { count } => overrun += count,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((seen, overrun, kept), (20, FLOOD - 20, 20));
+    for id in 1..=20 {
+        assert_eq!(peer.receive(), Packet::PubAck(id, Reason::SUCCESS));
+    }
+}
+
 #[test]
 fn three_hundred_kilobytes_go_both_ways() {
     let broker = Broker::new();
