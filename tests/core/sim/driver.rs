@@ -46,6 +46,9 @@ impl World {
             asks: HashMap::new(),
             restored: HashMap::new(),
             releases: 0,
+            greeting_until: None,
+            received: 0,
+            released: 0,
         });
         let mood = match self.rng.u8(..20) {
             0 if self.chaos => Mood::Mute,
@@ -115,6 +118,13 @@ impl World {
         self.hand_over(events);
         for sent in sent {
             self.check_sent(sent);
+        }
+        // Law: every PUBREC is answered at once, also one of something unknown: the broker would ask for ever.
+        if let Some(connection) = &self.connection
+            && connection.wire.buffer.len() < self.batch
+            && !connection.said_goodbye
+        {
+            assert!(connection.released >= connection.received, "a PUBREC is not answered");
         }
         self.check_keepalive();
     }

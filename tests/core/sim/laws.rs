@@ -24,6 +24,8 @@ impl World {
             Packet::ConnAck(present, 0, terms) => {
                 let Some(connection) = &mut self.connection else { return };
                 connection.accepted = true;
+                let hold = Duration::from_secs_f64(self.options.greeting_timeout);
+                connection.greeting_until = (!self.closing).then_some(self.now + hold);
                 if let Some(terms) = terms {
                     connection.terms = (**terms).clone();
                     if let Some(seconds) = terms.server_keepalive {
@@ -77,6 +79,7 @@ impl World {
             Packet::PubRec(id, _) => {
                 if let Some(connection) = &mut self.connection {
                     connection.releases += 1;
+                    connection.received += 1;
                 }
                 if let Some(Holder::Publish(number)) = self.ledger.ids.get(id).copied() {
                     self.ledger.get(number).received = true;
@@ -144,12 +147,15 @@ impl World {
         assert!(connection.accepted, "{packet:?} before CONNACK");
         match packet {
             Packet::Publish(message, id) => self.check_publish(&message, id, (sent.begin, sent.end)),
-            Packet::PubRel(id) => match self.ledger.ids.get(&id).copied() {
-                Some(Holder::Publish(number)) if self.ledger.get(number).received => {}
-                _ => {
-                    connection.releases = connection.releases.checked_sub(1).expect("an unasked PUBREL");
+            Packet::PubRel(id) => {
+                connection.released += 1;
+                match self.ledger.ids.get(&id).copied() {
+                    Some(Holder::Publish(number)) if self.ledger.get(number).received => {}
+                    _ => {
+                        connection.releases = connection.releases.checked_sub(1).expect("an unasked PUBREL");
+                    }
                 }
-            },
+            }
             // Law: acknowledged after the hand-over.
             Packet::PubAck(id, _) | Packet::PubRec(id, _) => {
                 let number = self.incoming_ids.get(&id).copied().expect("acknowledges what came");
@@ -202,6 +208,12 @@ impl World {
             assert_eq!(says.map(u128::from), Some(left.max(1)), "message {number} and its expiry");
         }
         accepted.is_in_flight = true;
+        // Law: the greeting comes before everything that waits.
+        let greeting = self.connection.as_ref().and_then(|connection| connection.greeting_until);
+        assert!(
+            greeting.is_none_or(|until| now >= until) || accepted.greets == Some(self.tally.connections),
+            "message {number} is sent before the greeting is over"
+        );
         assert_eq!(
             (&accepted.topic, accepted.qos, accepted.retain),
             (&message.topic, message.qos, message.retain)

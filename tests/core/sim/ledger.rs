@@ -24,6 +24,8 @@ pub struct Accepted {
     pub deadline: Option<Duration>,
     /// It was given to the network in this session with the broker: it does not expire any more.
     pub is_in_flight: bool,
+    /// The connection on which it was said as a greeting.
+    pub greets: Option<u64>,
     /// The broker took it with a lower QoS only, or did so for a time.
     pub downgraded: bool,
     /// What the completion must say now.

@@ -51,6 +51,7 @@ impl World {
                     deadline,
                     is_in_flight: false,
                     downgraded: false,
+                    greets: (urgency == Urgency::Greeting).then_some(self.tally.connections),
                     expected: Outcome::Pending,
                     waits_since_offline,
                     given_up: false,
@@ -137,6 +138,9 @@ impl World {
                         return self.cut();
                     }
                     self.protocol.greeted();
+                    if let Some(connection) = &mut self.connection {
+                        connection.greeting_until = None;
+                    }
                 }
                 Some(Event::Message(_)) => self.waiting -= 1,
                 Some(_) => {}

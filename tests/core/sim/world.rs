@@ -51,6 +51,11 @@ pub struct Connection {
     pub restored: HashMap<String, QoS>,
     /// PUBRECs handled, which are owed a PUBREL each.
     pub releases: usize,
+    /// Until when only the greeting may be sent, unless the service says that it is over.
+    pub greeting_until: Option<Duration>,
+    /// PUBRECs handled, and PUBRELs sent.
+    pub received: usize,
+    pub released: usize,
 }
 
 /// A message from the broker.
@@ -416,6 +421,9 @@ impl World {
         self.say("online".into(), QoS::AtMostOnce, true, Urgency::Farewell);
         self.closing = true;
         self.protocol.close();
+        if let Some(connection) = &mut self.connection {
+            connection.greeting_until = None;
+        }
         for turn in 0.. {
             assert!(turn < 20_000, "no end: {}", self.state());
             self.drive();
