@@ -123,10 +123,13 @@ soak: toolchain ## Give a million random texts to everything that reads YAML (SO
 	ulimit -v 2000000; MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
 		cargo test --locked --test core fuzz:: -- --nocapture
 
-.PHONY: faults
+.PHONY: faults flood
 
 faults: build broker ## Cut links and kill brokers under load, and count what is lost (FAULTS_ARGS="--qos 2 --fault kill")
 	@cd tests && $(BIN)/python -m faults.matrix $(FAULTS_ARGS)
+
+flood: build broker ## Send ten million messages through a broker, and watch the memory (FLOOD_ARGS="--qos 1")
+	@cd tests && $(BIN)/python -m faults.flood $(FLOOD_ARGS)
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so

@@ -99,7 +99,10 @@ def test_the_example_of_the_readme_is_read() -> None:
         "keyfile_password": None,
         "cert_reqs": "CERT_REQUIRED",
         "tls_version": "PROTOCOL_TLS",
+        "minimum_version": None,
         "ciphers": None,
+        "server_name": None,
+        "alpn": None,
     }
     assert found.log_level == 10
     assert found.config == yaml.safe_load(SEED)

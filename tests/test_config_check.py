@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from harness.certificates import Authority, pem
 from miqro import _native
 from miqro._cli.check import schema_text
 from miqro._config import Config
@@ -90,6 +91,9 @@ services: {a: {data_topic: 3}, b: 1, c: {data_topic: c/#}}
 def test_check_says_what_would_be_used_and_hides_secrets(call: Callable[..., Any], tmp_path: Path) -> None:
     """Where a value comes from, what is a default, and no secret."""
     (tmp_path / "pass").write_text(SECRET)
+    authority = Authority(tmp_path)
+    own = authority.issue("me")
+    (tmp_path / "c.pem").write_bytes(own.certfile.read_bytes() + pem(own.key, password=SECRET))
     status, output, errors = call(
         "check",
         "other.yml",
@@ -97,7 +101,7 @@ def test_check_says_what_would_be_used_and_hides_secrets(call: Callable[..., Any
         other_yml="""\
 broker: {host: !secret host, port: !env MIQRO_PORT, keepalive: !env MIQRO_NONE 30}
 auth: {username: me, password_file: pass}
-tls: {certfile: c.pem, keyfile_password: SECRET}
+tls: {ca_certs: authority.pem, certfile: c.pem, keyfile_password: SECRET}
 services: {echo: {token: !secret token}, lamp: {data_topic: light/}}
 """.replace("SECRET", SECRET),
         secrets_yaml=f"host: {SECRET}.example\ntoken: {SECRET}\n",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import Observer, Script
+from harness.broker import free_port
+from harness.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -351,7 +353,7 @@ def test_the_login_of_the_configuration_is_used(tmp_path: Path, make_broker: Cal
 def test_a_tls_section_is_never_answered_with_plain_tcp(
     tmp_path: Path, broker: Broker, observer: Observer
 ) -> None:
-    """C42: what cannot be honoured is a clear error at start, never silently weaker; `ciphers: None` is no obstacle."""
+    """C42: what cannot be honoured is a clear error at start, never silently weaker."""
     (tmp_path / "miqro.yml").write_text(
         TLS.replace("remote-broker.example.com", "localhost").replace("8883", str(broker.port))
     )
@@ -360,10 +362,24 @@ def test_a_tls_section_is_never_answered_with_plain_tcp(
     assert result.returncode == 1
     last = result.err.splitlines()[-1]
     assert "ConfigError" in last
-    assert "TLS" in last
-    assert "ciphers" not in last
+    assert "'ca_certs': /path/to/ca.pem cannot be read" in last
     observer.barrier()
     assert observer.on("service/minimal/online") == []
+
+
+def test_the_tls_of_the_configuration_is_used(tmp_path: Path, make_broker: Callable[..., Broker]) -> None:
+    """C42: the example of `tls`, with files that exist; `ciphers: None` is no obstacle."""
+    authority, port = Authority(tmp_path), free_port()
+    wants = (f"cafile {authority.file}", "require_certificate true")
+    broker = make_broker(options=authority.issue("localhost").listener(port, *wants)).start()
+    own = authority.issue("client")
+    text = TLS.replace("remote-broker.example.com", "localhost").replace("8883", str(port))
+    for name, file in (("ca", authority.file), ("client", own.certfile), ("key", own.keyfile)):
+        text = text.replace(f"/path/to/{name}.pem", str(file))
+    (tmp_path / "miqro.yml").write_text(text)
+    with Observer(broker.port) as observer, Script(tmp_path, MINIMAL) as script:
+        observer.wait_for("service/minimal/online", "1")
+        leave(script)
 
 
 def test_the_configuration_is_looked_for_where_the_constructor_says(folder: Path, observer: Observer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import threading
 import time
@@ -12,6 +14,9 @@ import pytest
 
 import miqro
 from harness import Observer, Proxy, Running, Script, wait_until
+from harness.bridge import Bridge
+from harness.broker import free_port
+from harness.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +33,16 @@ def worker(
 ) -> Callable[..., Script]:
     """A starter of the worker on the shared broker: returns when it is online."""
 
-    def start(*, through: Proxy | None = None, broker_section: str = "", **env: str) -> Script:
-        write_config(through.port if through else broker.port, broker=broker_section)
+    def start(
+        *,
+        through: Proxy | None = None,
+        port: int = 0,
+        broker_section: str = "",
+        more: str = "",
+        observer: Observer = observer,
+        **env: str,
+    ) -> Script:
+        write_config(port or (through or broker).port, more, broker=broker_section)
         script = Script(tmp_path, WORKER, env=env)
         observer.wait_for(ONLINE, "1")
         return script
@@ -365,9 +378,30 @@ def test_a_burst_is_a_few_writes(
             assert proxy.segments_up < 20
 
 
-def test_an_idle_service_does_not_wake_up(worker: Callable[..., Script], observer: Observer) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "tls", "websockets"])
+def test_an_idle_service_does_not_wake_up(
+    worker: Callable[..., Script],
+    broker: Broker,
+    observer: Observer,
+    make_broker: Callable[..., Broker],
+    tmp_path: Path,
+    transport: str,
+) -> None:
     """Between keepalives and due loops no thread of the process is scheduled at all (C54)."""
-    with worker() as script:
+    with contextlib.ExitStack() as stack:
+        if transport == "tls":
+            authority, port = Authority(tmp_path), free_port()
+            broker = make_broker(options=authority.issue("127.0.0.1").listener(port)).start()
+            observer = stack.enter_context(Observer(broker.port))
+            starter = functools.partial(
+                worker, more=f"tls: {{ca_certs: {authority.file}}}", observer=observer
+            )
+        elif transport == "websockets":
+            port = stack.enter_context(Bridge(broker.port)).port
+            starter = functools.partial(worker, broker_section="transport: websockets")
+        else:
+            port, starter = broker.port, worker
+        script = stack.enter_context(starter(port=port))
         observer.publish("service/worker/echo", "settled")
         observer.wait_for("service/worker/echo_response", "settled")
         wait_until(lambda: _is_still(script.pid), 10.0, "the process comes to rest for a second")

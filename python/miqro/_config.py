@@ -136,6 +136,16 @@ class Config:
             )
         return section
 
+    def located(self, name: str, error: ConfigError) -> str:
+        """Gives the sentence about a setting, with the place where it stands.
+
+        Args:
+            name: The section.
+            error: Its arguments are the sentence, the key, and whether the key itself is wrong.
+        """
+        message, key, in_key = error.args
+        return f"{self._place((name, key), key=in_key)} in '{name}': '{key}': {message}"
+
     def data_topic_prefix(self, name: str) -> str:
         """Gives the prefix of the service's topics (C11).
 
@@ -200,7 +210,7 @@ class Config:
     def _check(
         self, name: str, section: dict[Any, Any], check: Callable[[dict[Any, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
-        problems = _native.section_problems(name, section)
+        problems = _native.section_problems(name, section, self.tls is not None)
         for message, key, in_key in problems:
             sentence = message if in_key else f"'{key}': {message}"
             self._problems.append(f"{self._place((name, key), key=in_key)} in '{name}': {sentence}")

@@ -35,10 +35,12 @@ def make_client(
     if broker["session_expiry"] and broker["clean_session"] is None:
         # Who says how long the broker keeps the session wants it kept.
         clean = False
-    client = cls(client_id) if clean else cls(client_id, clean_session=False)
+    options: dict[str, Any] = {} if clean else {"clean_session": False}
+    if broker["transport"] != "tcp":
+        options["transport"] = broker["transport"]
+    client = cls(client_id, **options)
     ours = isinstance(client, mqtt.Client)
     if ours:
-        _refuse_what_is_not_there(broker)
         client._join_service(wake, service.MAX_INCOMING_QUEUE)
         client._problem = service.note_failure
         client._configure(
@@ -66,6 +68,8 @@ def make_client(
         # Its callbacks come on its own thread, and are handed to the service's.
         client.on_connect = lambda *args: dispatcher.call(service._on_connect, *args)
         client.on_disconnect = lambda *args: dispatcher.call(service._on_disconnect, *args)
+    if broker["path"]:
+        _set_path(client, broker)
     client.on_message = service._on_message
     if service.config.get("auth"):
         from ._config import password_of
@@ -73,7 +77,7 @@ def make_client(
         auth = check_auth(service.config["auth"])
         client.username_pw_set(username=auth["username"], password=password_of(auth))
     if service.config.get("tls") is not None:
-        client.tls_set(**service._make_tls_config(service.config["tls"]))
+        _set_tls(service, client)
     client.enable_logger(service.mqtt_log)
     client.will_set(service.willtopic, "0", retain=True)
     client.connect_async(
@@ -86,15 +90,28 @@ def make_client(
     return client
 
 
-def _refuse_what_is_not_there(broker: dict[str, Any]) -> None:
+def _set_path(client: Any, broker: dict[str, Any]) -> None:
+    """As paho has it: a WebSocket has a path, of a Unix socket the host is the path."""
+    if broker["transport"] == "unix":
+        broker["host"] = broker["path"]
+    elif hasattr(client, "ws_set_options"):
+        client.ws_set_options(path=broker["path"])
+
+
+def _set_tls(service: Service, client: Any) -> None:
+    """Turns TLS on.
+
+    Raises:
+        ConfigError: A setting cannot be used. The text says where it stands, if the file was read by ours.
+    """
     from ._errors import ConfigError
 
-    for key, only in (("transport", "tcp"),):
-        if broker[key] != only:
-            raise ConfigError(
-                f"`{key}: {broker[key]}` in the section `broker` is not in this version of miqro yet, which knows "
-                f"`{key}: {str(only).lower()}` only: remove the setting"
-            )
+    try:
+        client.tls_set(**service._make_tls_config(service.config["tls"]))
+    except ConfigError as error:
+        if service._miqro_config is None or len(error.args) != 3:
+            raise
+        raise ConfigError(service._miqro_config.located("tls", error)) from None
 
 
 class greeting:  # noqa: N801 - used like a function
@@ -204,6 +221,7 @@ def read_config(service: Service, path: Any, log_level: int | str | None) -> Non
     if log_level is None and found.log_level is not None:
         service._prepare_logger(found.log_level)
     service.log.debug("Using configuration file at %s", found.path)
+    service._miqro_config = found
     service.config = found.config
     service.service_config = found.service_section(service.SERVICE_NAME)
     service.data_topic_prefix = found.data_topic_prefix(service.SERVICE_NAME)
@@ -225,8 +243,12 @@ def tls_arguments(section: dict[str, Any]) -> dict[str, Any]:
 
     tls = check_tls(section or {})
     arguments: dict[str, Any] = {key: tls[key] for key in ("ca_certs", "certfile", "keyfile", "ciphers")}
-    if tls["keyfile_password"] is not None:
-        arguments["keyfile_password"] = tls["keyfile_password"]
+    # What not every client's `tls_set` takes.
+    for key in ("keyfile_password", "minimum_version", "server_name"):
+        if tls[key] is not None:
+            arguments[key] = tls[key]
+    if tls["alpn"] is not None:
+        arguments["alpn_protocols"] = [name.strip() for name in tls["alpn"].split(",")]
     for key, default in (("cert_reqs", "CERT_REQUIRED"), ("tls_version", "PROTOCOL_TLS")):
         name = tls[key] or default
         if not hasattr(ssl, name):

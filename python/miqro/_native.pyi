@@ -41,6 +41,7 @@ __all__ = [
     "payload_text",
     "read_password",
     "section_problems",
+    "try_tls",
     "yaml_dump",
     "yaml_load",
 ]
@@ -1077,16 +1078,27 @@ def read_password(path: str) -> str:
         ConfigError: It cannot be read. The text says why.
     """
 
-def section_problems(name: str, section: dict[typing.Any, typing.Any]) -> list[tuple[str, str, bool]]:
+def section_problems(
+    name: str, section: dict[typing.Any, typing.Any], tls: bool = False
+) -> list[tuple[str, str, bool]]:
     """
     All that is wrong with a section of a configuration.
 
     Args:
         name: "broker", "auth" or "tls".
         section: The section as it was loaded.
+        tls: Whether there is a section `tls` besides.
 
     Returns:
         For each problem the sentence, the key, and whether the key itself is wrong, not its value.
+    """
+
+def try_tls(section: dict[typing.Any, typing.Any]) -> dict[str, typing.Any]:
+    """
+    Checks the section `tls` as `check_tls` does, and tries what a connection needs of it: files, keys, ciphers.
+
+    Raises:
+        ConfigError: As `check_tls`; or a file cannot be used, or a setting is beyond what this TLS can do.
     """
 
 def yaml_dump(obj: object) -> str:

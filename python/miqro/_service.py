@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from . import ha_sensors
+    from ._config import Config
     from ._handlers import Handler
     from ._native import Properties
     from ._request import Request
@@ -120,6 +121,7 @@ class Service(Publisher, Asynchronous):
         state_cls: Callable[..., Any] = State,
     ) -> None:
         self._miqro_log_level = log_level
+        self._miqro_config: Config | None = None
         self._prepare_logger(default_log_level if log_level is None else log_level)
         self._read_config(add_config_file_path)
 

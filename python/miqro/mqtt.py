@@ -11,6 +11,7 @@ from threading import Lock
 from . import _native
 from ._native import Event, Message, PublishInfo, Session, Wake, forked
 from ._properties import properties_of, subscription
+from ._transport import TransportSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def error_string(rc: int) -> str:
 os.register_at_fork(after_in_child=forked)
 
 
-class Client:
+class Client(TransportSettings):
     """One client of one broker.
 
     Args:
@@ -79,7 +80,7 @@ class Client:
         clean_session: Whether the broker forgets it when it is gone; `None` is `True`.
         userdata: Handed to the callbacks.
         protocol: `MQTTv311` or `MQTTv5`. The callbacks have the same arguments with both.
-        transport: Only `"tcp"` so far.
+        transport: `"tcp"`, `"websockets"`, or `"unix"`, where the host is the path of the socket, as with paho 2.
         reconnect_on_failure: Taken for paho's sake; it always reconnects.
 
     Callbacks are attributes: `on_connect(client, userdata, flags, rc)`, `on_disconnect(client, userdata, rc)`,
@@ -99,9 +100,10 @@ class Client:
     ) -> None:
         if protocol not in (MQTTv311, MQTTv5):
             raise ValueError(f"the protocol must be MQTTv311 (4) or MQTTv5 (5), not {protocol!r}")
-        if transport != "tcp":
-            raise ValueError("this version of miqro speaks MQTT over TCP only")
+        if transport not in ("tcp", "websockets", "unix"):
+            raise ValueError(f"the transport is tcp, websockets or unix, not {transport!r}")
         self._options: dict[str, Any] = {
+            "transport": transport,
             "client_id": client_id,
             "clean_session": clean_session is not False,
             "protocol": "5" if protocol == MQTTv5 else "3.1.1",
@@ -137,19 +139,6 @@ class Client:
     def username_pw_set(self, username: str | None, password: str | None = None) -> None:
         """Sets the credentials; `None` for none."""
         self._configure(username=username or "", password=password or "")
-
-    def tls_set(self, *_args: object, **_kwargs: object) -> None:
-        """Raises: this version speaks plain TCP only, and never does so where TLS was asked for.
-
-        Raises:
-            ConfigError: Always.
-        """
-        from ._errors import ConfigError
-
-        raise ConfigError(
-            "TLS was asked for (section `tls`), which this version of miqro cannot do yet; it does not connect "
-            "unencrypted instead. Remove the section to connect without TLS"
-        )
 
     def will_set(self, topic: str, payload: object = None, qos: int = 0, retain: bool = False) -> None:
         """Sets what the broker publishes when this client is gone without a goodbye.
@@ -354,6 +343,7 @@ class Client:
                 session = self._session
                 if session is None:
                     session = self._session = Session(self._session_options(), self._wake)
+                    self._warn_of_trust()
         return session
 
     def _join_service(self, wake: Wake, max_incoming: int) -> None:
@@ -519,9 +509,6 @@ class Client:
             self._problem(event.text)
         if self._logger is not None:
             self._logger.log(40 if event.trouble else 20, "%s", event.text)
-
-    def _broker(self) -> str:
-        return f"{self._options.get('host', 'localhost')}:{self._options.get('port', 1883)}"
 
 
 def _plain(payload: object) -> str | bytes:

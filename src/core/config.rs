@@ -36,7 +36,7 @@ pub enum Protocol {
 }
 
 /// What the bytes travel on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// TCP, with TLS where there is a `tls` section
@@ -66,7 +66,7 @@ section! {
         protocol: Protocol = Protocol::V311, "checks::protocol", Takes::Protocol;
         /// What the bytes travel on.
         transport: Transport = Transport::Tcp, "checks::transport", Takes::OneOf(TRANSPORTS);
-        /// The path of the web socket, or of the Unix socket.
+        /// The path of the web socket (left out: `/mqtt`), or of the Unix socket.
         path: Option<String> = None, "checks::text", Takes::Text;
         /// The client id. Left out: the `SERVICE_NAME`.
         client_id: Option<String> = None, "checks::text", Takes::Text;
@@ -127,7 +127,27 @@ impl Broker {
                     .to_owned();
             return Some(SectionError::value("session_expiry", problem));
         }
-        None
+        let has_path = self.path.as_deref().is_some_and(|path| !path.is_empty());
+        match self.transport {
+            Transport::Tcp if has_path => Some(SectionError::value(
+                "path",
+                "a path is for web sockets and Unix sockets; add 'transport: websockets' or 'transport: unix', or \
+                 remove the path",
+            )),
+            Transport::Unix if !has_path && !self.host.starts_with('/') => Some(SectionError::value(
+                "transport",
+                "a Unix socket is a file; add 'path', such as 'path: /run/mosquitto/mqtt.sock'",
+            )),
+            _ => None,
+        }
+    }
+
+    /// What does not go together with a section `tls`.
+    pub fn clash_with_tls(&self) -> Option<SectionError> {
+        (self.transport == Transport::Unix).then(|| {
+            let problem = "there is no TLS on a Unix socket, which does not leave the machine; remove the section 'tls'";
+            SectionError::value("transport", problem)
+        })
     }
 
     /// The port, or else MQTT's own: 8883 with TLS, 1883 without.
@@ -203,8 +223,14 @@ section! {
         cert_reqs: Option<String> = None, "checks::cert_reqs", Takes::OneOf(CERT_REQS);
         /// The version of TLS. Left out: the newest one that both sides speak.
         tls_version: Option<String> = None, "checks::tls_version", Takes::OneOf(TLS_VERSIONS);
+        /// The oldest version of TLS that is spoken. Left out: `TLSv1_2`.
+        minimum_version: Option<String> = None, "checks::minimum_version", Takes::OneOf(MINIMUM_VERSIONS);
         /// The ciphers that may be used, in OpenSSL's notation. Left out: the usual ones.
         ciphers: Option<String> = None, "checks::text", Takes::Text;
+        /// The name that the broker's certificate has to be for. Left out: the host.
+        server_name: Option<String> = None, "checks::text", Takes::Text;
+        /// The application protocols (ALPN) that are offered, with commas between them. Left out: none.
+        alpn: Option<String> = None, "checks::text", Takes::Text;
     }
 }
 
@@ -217,7 +243,10 @@ impl std::fmt::Debug for Tls {
             .field("keyfile_password", &self.keyfile_password.as_ref().map(|_| "(hidden)"))
             .field("cert_reqs", &self.cert_reqs)
             .field("tls_version", &self.tls_version)
+            .field("minimum_version", &self.minimum_version)
             .field("ciphers", &self.ciphers)
+            .field("server_name", &self.server_name)
+            .field("alpn", &self.alpn)
             .finish()
     }
 }
@@ -280,3 +309,6 @@ const TLS_VERSIONS: Names = &[
     "PROTOCOL_TLSv1_1",
     "PROTOCOL_TLSv1_2",
 ];
+
+/// `minimum_version` by the names of Python's `ssl.TLSVersion`.
+const MINIMUM_VERSIONS: Names = &["TLSv1_2", "TLSv1_3"];

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::errors;
 use crate::core::config::{self, Auth, Broker, Section, SectionError, Setting, Tls, nearest};
+use crate::core::session::transport::tls::settings;
 
 /// Checks the section `broker` of a configuration.
 ///
@@ -29,6 +30,9 @@ use crate::core::config::{self, Auth, Broker, Section, SectionError, Setting, Tl
 #[pyo3(signature = (section: "dict[typing.Any, typing.Any]", tls = false) -> "dict[str, typing.Any]")]
 pub(super) fn check_broker<'py>(section: &Bound<'py, PyDict>, tls: bool) -> PyResult<Bound<'py, PyAny>> {
     let mut broker = Broker::read(section_of(section)?)?;
+    if let Some(error) = broker.clash_with_tls().filter(|_| tls) {
+        return Err(error.into());
+    }
     broker.port = Some(broker.port_or_default(tls));
     to_dict(section.py(), &broker)
 }
@@ -47,23 +51,41 @@ pub(super) fn check_tls<'py>(section: &Bound<'py, PyDict>) -> PyResult<Bound<'py
     to_dict(section.py(), &Tls::read(section_of(section)?)?)
 }
 
+/// Checks the section `tls` as `check_tls` does, and tries what a connection needs of it: files, keys, ciphers.
+///
+/// Raises:
+///     ConfigError: As `check_tls`; or a file cannot be used, or a setting is beyond what this TLS can do.
+#[pyfunction]
+#[pyo3(signature = (section: "dict[typing.Any, typing.Any]") -> "dict[str, typing.Any]")]
+pub(super) fn try_tls<'py>(section: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    let tls = Tls::read(section_of(section)?)?;
+    section.py().detach(|| settings::client_config(&tls, false))?;
+    to_dict(section.py(), &tls)
+}
+
 /// All that is wrong with a section of a configuration.
 ///
 /// Args:
 ///     name: "broker", "auth" or "tls".
 ///     section: The section as it was loaded.
+///     tls: Whether there is a section `tls` besides.
 ///
 /// Returns:
 ///     For each problem the sentence, the key, and whether the key itself is wrong, not its value.
 #[pyfunction]
-#[pyo3(signature = (name, section: "dict[typing.Any, typing.Any]"))]
+#[pyo3(signature = (name, section: "dict[typing.Any, typing.Any]", tls = false))]
 pub(super) fn section_problems(
     name: &str,
     section: &Bound<'_, PyDict>,
+    tls: bool,
 ) -> PyResult<Vec<(String, String, bool)>> {
     let section = section_of(section)?;
     let problems: Vec<SectionError> = match name {
-        "broker" => Broker::read_all(section).1,
+        "broker" => {
+            let (broker, mut problems) = Broker::read_all(section);
+            problems.extend(broker.clash_with_tls().filter(|_| tls));
+            problems
+        }
         "auth" => Auth::read_all(section).1,
         "tls" => Tls::read_all(section).1,
         _ => Vec::new(),

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::core::config::SectionError;
+use crate::core::session::transport::tls::settings::SettingError;
 use crate::core::state_file;
 use crate::core::yaml::YamlError;
 
@@ -61,12 +62,22 @@ impl From<YamlError> for PyErr {
     }
 }
 
+/// The exception carries the key as its second argument, so that Python can say where the key stands.
+fn setting(message: String, key: String, in_key: bool) -> PyErr {
+    Python::attach(|py| match exception(py, "ConfigError") {
+        Ok(class) => PyErr::from_type(class, (message, key, in_key)),
+        Err(error) => error,
+    })
+}
+
 impl From<SectionError> for PyErr {
-    /// The exception carries the key as its second argument, so that Python can say where the key stands.
     fn from(error: SectionError) -> Self {
-        Python::attach(|py| match exception(py, "ConfigError") {
-            Ok(class) => PyErr::from_type(class, (error.message, error.key, error.in_key)),
-            Err(error) => error,
-        })
+        setting(error.message, error.key, error.in_key)
+    }
+}
+
+impl From<SettingError> for PyErr {
+    fn from(error: SettingError) -> Self {
+        setting(error.message, error.key.into(), false)
     }
 }

@@ -35,6 +35,7 @@ mod _native {
     #[pymodule_export]
     use super::config::{
         check_auth, check_broker, check_tls, config_schema, nearest_name, read_password, section_problems,
+        try_tls,
     };
     #[pymodule_export]
     use super::dedup::LastKeyValues;

@@ -175,7 +175,11 @@ difference(
     "clean-end",
     "A service that is stopped, by `stop`, SIGTERM or Ctrl-C, publishes `online` 0 and disconnects; 1.x just went.",
 )
-difference("no-tls-yet", "This version cannot do TLS, and refuses to start rather than to send in the clear.")
+difference(
+    "tls-of-today",
+    "TLS is version 1.2 or 1.3 with certificates of today; what OpenSSL could and this cannot is an error that says "
+    "so.",
+)
 difference(
     "debug-client-id", "A debug run has a client id of its own: with that of production it kicked it off."
 )

@@ -44,7 +44,8 @@ def neutral(line: str, run: Run) -> str:
     line = line.replace(str(run.folder), "<folder>")
     if run._proxy is not None:
         line = line.replace(str(run._proxy.port), "<port>")
-    line = line.replace(str(run.stage.broker.port), "<port>")
+    for port in (run.stage.broker.port, run.stage.tls_port):
+        line = line.replace(str(port), "<port>")
     return re.sub(r"(?<=-debug-)\d+", "<pid>", re.sub(r" at 0x[0-9a-f]+", "", line))
 
 

@@ -34,6 +34,9 @@ class Stage(NamedTuple):
     broker: Broker
     tap: Tap
     log: BrokerLog
+    #: Where the broker speaks TLS, and the file with the certificate of its authority.
+    tls_port: int
+    authority: Path
 
 
 class Run:
@@ -93,15 +96,18 @@ class Run:
             self._proxy = self._cleanup.enter_context(Proxy(self.stage.broker.port))
         return self._proxy
 
-    def configure(self, more: str = "", *, service: str = "known: true", broker: str = "") -> Path:
+    def configure(
+        self, more: str = "", *, service: str = "known: true", broker: str = "", port: int = 0
+    ) -> Path:
         """Write the `miqro.yml` of the service.
 
         Args:
             more: Lines at its end.
             service: The lines of the service's section; empty: there is no section.
             broker: More lines of the section `broker`.
+            port: Another port than the usual one.
         """
-        port = self.stage.broker.port if self._proxy is None else self._proxy.port
+        port = port or (self.stage.broker.port if self._proxy is None else self._proxy.port)
         text = f"broker:\n  host: 127.0.0.1\n  port: {port}\n" + _indented(broker, 2)
         if service:
             text += f"services:\n  {self.name}:\n{_indented(service, 4)}"

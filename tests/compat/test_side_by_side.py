@@ -19,6 +19,8 @@ from compat.run import Side, Stage
 from compat.scenario import SCENARIOS
 from compat.wire import BrokerLog, Tap
 from harness import Broker
+from harness.broker import free_port
+from harness.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,12 +52,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     original, ours = Side("original", ORIGINAL), Side("ours", OURS)
     assert _version(original) == "1.3.0 True\n"
     assert _version(ours).endswith(" False\n")
+    folder = tmp_path_factory.mktemp("broker")
+    authority, tls_port = Authority(folder), free_port()
     with (
-        Broker(tmp_path_factory.mktemp("broker")) as broker,
+        Broker(folder, options=authority.issue("127.0.0.1").listener(tls_port)) as broker,
         BrokerLog(broker) as log,
         Tap(broker.port) as tap,
     ):
-        yield Stage(original, ours, broker, tap, log)
+        yield Stage(original, ours, broker, tap, log, tls_port, authority.file)
 
 
 @pytest.fixture(scope="module")

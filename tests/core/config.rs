@@ -91,7 +91,25 @@ fn protocol_and_transport_take_the_forms_that_yaml_makes_of_them() {
         assert_eq!(broker("protocol", value.clone()).unwrap().protocol, expected, "{value:?}");
     }
     assert!(broker("protocol", Setting::Float(3.11)).unwrap_err().message.contains("3.1.1, 5 or auto"));
-    assert_eq!(broker("transport", text("unix")).unwrap().transport, Transport::Unix);
+    assert_eq!(broker("transport", text("websockets")).unwrap().transport, Transport::Websockets);
+}
+
+/// C41: what a transport needs, and what it has no use for.
+#[test]
+fn a_path_goes_with_the_transports_that_have_one() {
+    let read = |entries: &[(&str, Setting)]| Broker::read(section(entries));
+    let unix = ("transport", text("unix"));
+    let error = read(std::slice::from_ref(&unix)).unwrap_err();
+    assert!(error.message.contains("add 'path'"), "{error}");
+    let here = read(&[unix.clone(), ("path", text("/run/mqtt.sock"))]).unwrap();
+    assert_eq!(here.transport, Transport::Unix);
+    // As with paho: the host is the path.
+    assert!(read(&[unix, ("host", text("/run/mqtt.sock"))]).is_ok());
+    let error = read(&[("path", text("/mqtt"))]).unwrap_err();
+    assert_eq!(error.key, "path");
+    assert!(error.message.contains("add 'transport: websockets'"), "{error}");
+    assert!(here.clash_with_tls().unwrap().message.contains("remove the section 'tls'"));
+    assert_eq!(Broker::default().clash_with_tls(), None);
 }
 
 #[test]

@@ -97,6 +97,30 @@ fn a_file_of_somebody_else_is_set_aside() {
     assert!(opened.owed.is_empty());
 }
 
+/// A record with a right checksum that says nothing we know: of a later version, say.
+#[test]
+fn a_whole_record_that_is_none_of_ours_ends_the_file() {
+    let folder = Folder::new("journal");
+    let path = folder.join("echo.outbox");
+    let mut journal = Journal::open(&path).unwrap().journal;
+    journal.write(&mut vec![Note::Accepted(1, body("one"))]).unwrap();
+    drop(journal);
+    let strange: [&[u8]; 4] = [
+        &[9],
+        &[],
+        &[1, 255, 255, 255, 255, 255, 255, 255, 255], // after that number there is no next one
+        &[2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],           // no packet identifier is zero
+    ];
+    for record in strange {
+        let before = fs::read(&path).unwrap();
+        let head = [u32::try_from(record.len()).unwrap(), crc32fast::hash(record)].map(u32::to_be_bytes);
+        fs::write(&path, [&before[..], &head.concat(), record].concat()).unwrap();
+        let opened = Journal::open(&path).unwrap();
+        assert_eq!((opened.owed, opened.torn), (vec![owed(1, "one", None, false)], 8 + record.len()));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
 #[test]
 fn the_file_is_bounded_by_what_lives_in_it() {
     let folder = Folder::new("journal");

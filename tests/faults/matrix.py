@@ -36,7 +36,7 @@ TIMES = 3
 PATIENCE = 60.0
 #: How long what the broker has taken may be on its way to the observer.
 GRACE = 20.0
-PROTOCOLS = {"3.1.1": mqtt.MQTTv311}
+PROTOCOLS = {"3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}
 
 
 @dataclass

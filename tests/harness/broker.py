@@ -55,6 +55,7 @@ class Broker:
         persistent: Keep sessions and retained messages on disk, saved at every change, so that they survive
             ``kill -9``.
         autosave: With ``persistent``: whether it saves by itself, or only at :meth:`save`, which is quicker.
+        quiet: Log errors only, for tests with millions of messages.
         options: More lines for its configuration.
     """
 
@@ -67,6 +68,7 @@ class Broker:
         acl: Sequence[str] | None = None,
         persistent: bool = False,
         autosave: bool = True,
+        quiet: bool = False,
         options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
@@ -77,6 +79,7 @@ class Broker:
         self.acl = acl
         self.persistent = persistent
         self.autosave = autosave
+        self.quiet = quiet
         self.options = list(options)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,10 +103,10 @@ class Broker:
         """
         return self._alive().pid
 
-    def wait_log(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
-        """Wait until its log has a match for the regular expression; return the match."""
+    def wait_log(self, pattern: str, timeout: float = 10.0, *, start: int = 0) -> re.Match[str]:
+        """Wait until its log, from index ``start`` on, has a match for the regular expression; return the match."""
         return wait_until(
-            lambda: re.search(pattern, self.log),
+            lambda: re.search(pattern, self.log[start:]),
             timeout,
             f"the log of the broker has {pattern!r}; it is:\n{self.log}",
         )
@@ -217,7 +220,7 @@ class Broker:
             "max_queued_messages 0",
             "set_tcp_nodelay true",
             "log_dest stderr",
-            "log_type all",
+            f"log_type {'error' if self.quiet else 'all'}",
         ]
         if os.getuid() == 0:
             # Else it gives up root, and can no longer read its own files here.

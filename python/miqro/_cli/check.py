@@ -40,6 +40,7 @@ def check(file: str | None) -> int:
     """
     from miqro import ConfigError, Service
     from miqro._config import find_and_read
+    from miqro._native import try_tls
 
     problems: list[str] = []
     try:
@@ -47,6 +48,12 @@ def check(file: str | None) -> int:
     except ConfigError as error:
         print(error)
         return 1
+    if config.tls is not None:
+        try:
+            try_tls(config.config["tls"])
+        except ConfigError as error:
+            if (problem := config.located("tls", error)) not in problems:
+                problems.append(problem)
     for name in config.config["services"] if isinstance(config.config["services"], dict) else ():
         if not isinstance(name, str):
             continue

@@ -51,7 +51,8 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         self._came = threading.Condition()
         self._client: mqtt.Client | None = None
-        self._granted = threading.Event()
+        #: The client has its subscription; it has lost its connection.
+        self._granted, self._lost = threading.Event(), threading.Event()
 
     @property
     def log(self) -> str:
@@ -83,22 +84,20 @@ class Broker:
 
     def stop(self) -> None:
         """End it, as a restart of the machine would: services lose their connection, and look for it again."""
-        process, self._process = self._process, None
-        if process is None:
+        if not self._end():
             return
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._client is not None:
+            # All that came before is among the messages now. The client comes back as soon as it can.
+            self._lost.wait(PATIENCE)
+            self._lost.clear()
+            self._granted.clear()
 
     def close(self) -> None:
         """End the client and the broker."""
         client, self._client = self._client, None
         if client is not None:
             client.loop_stop()
-        self.stop()
+        self._end()
 
     def publish(self, topic: str, payload: object = "", retain: bool = False, qos: int = 1) -> None:
         """Publish a message as another client; return when the broker has it.
@@ -187,8 +186,21 @@ class Broker:
             else:
                 # Another process may have been quicker to take the port.
                 return self._process.poll() is None
-        self.stop()
+        self._end()
         return False
+
+    def _end(self) -> bool:
+        """End the process; whether there was one."""
+        process, self._process = self._process, None
+        if process is None:
+            return False
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return True
 
     def _connect(self) -> None:
         """Have the client see everything. It comes back by itself."""
@@ -196,12 +208,11 @@ class Broker:
             self._client = client = mqtt.Client(f"miqro-test-{os.getpid()}-{self.port}")
             client.on_message = self._on_message
             client.on_subscribe = lambda *_: self._granted.set()
+            client.on_disconnect = lambda *_: self._lost.set()
             client.reconnect_delay_set(0.02, 0.1)
             client.connect_async(self.host, self.port)
             client.subscribe("#", 2)
             client.loop_start()
-        else:
-            self._granted.clear()
         if not self._granted.wait(PATIENCE):
             raise BrokerError(f"mosquitto on port {self.port} does not answer; it says:\n{self.log}")
 

@@ -11,8 +11,8 @@ use super::fields::{Names, Whole};
 use super::section::Setting;
 use super::suggest::nearest;
 use super::{
-    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, PORT, Protocol, SESSION_EXPIRY,
-    TLS_VERSIONS, TRANSPORTS, Transport,
+    AT_LEAST_ONE, BIND_PORT, Broker, CERT_REQS, KEEPALIVE, LONGEST_DELAY, MINIMUM_VERSIONS, PORT, Protocol,
+    SESSION_EXPIRY, TLS_VERSIONS, TRANSPORTS, Transport,
 };
 
 impl<'de> Deserialize<'de> for Setting {
@@ -254,4 +254,11 @@ pub(super) fn cert_reqs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
 pub(super) fn tls_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let setting = set(deserializer)?;
     setting.map(|setting| name(&setting, "TLS version", TLS_VERSIONS).map(str::to_owned)).transpose()
+}
+
+pub(super) fn minimum_version<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let setting = set(deserializer)?;
+    setting.map(|setting| name(&setting, "TLS version", MINIMUM_VERSIONS).map(str::to_owned)).transpose()
 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 /// which is to cost nothing; but the end of an answered ping's patience must not wake an idle thread.
 const SLACK: Duration = Duration::from_secs(5);
 
+pub(super) use imp::{Remote, Timer};
+
 /// A deadline that can be polled. It may fire too early, by [`SLACK`] at most, and is set anew then.
 #[derive(Debug)]
 pub struct Alarm {
-    timer: imp::Timer,
+    timer: Timer,
     /// The time of the session's clock that the timer is set to.
     set_to: Option<Duration>,
 }
@@ -25,7 +27,7 @@ impl Alarm {
     /// # Errors
     /// The operating system's, when it gives no timer.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { timer: imp::Timer::new()?, set_to: None })
+        Ok(Self { timer: Timer::new()?, set_to: None })
     }
 
     /// Has it fire at `deadline`, or a little before; `None`: it need not fire.
@@ -55,6 +57,7 @@ mod imp {
     use std::io;
     use std::os::fd::AsFd;
     use std::pin::Pin;
+    use std::sync::Arc;
     use std::task::{Context, Poll};
     use std::time::Duration;
 
@@ -63,9 +66,32 @@ mod imp {
     use tokio::io::{AsyncRead, ReadBuf};
     use tokio::net::unix::pipe::Receiver;
 
+    /// See [`Timer::remote`].
+    #[derive(Debug)]
+    pub struct Remote(Arc<TimerFd>);
+
+    impl Remote {
+        /// Has the timer fire.
+        pub fn set(&self, after: Duration) {
+            set(&self.0, after);
+        }
+
+        /// Has it not fire.
+        pub fn unset(&self) {
+            let _ = self.0.unset();
+        }
+    }
+
+    fn set(timer: &TimerFd, after: Duration) {
+        // Zero would disarm it.
+        let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
+        // Fails only for times that a duration cannot express.
+        let _ = timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
+    }
+
     #[derive(Debug)]
     pub struct Timer {
-        timer: TimerFd,
+        timer: Arc<TimerFd>,
         /// The same timer as tokio watches it. It is no pipe, but it is read like one, and of tokio's ways to
         /// watch a descriptor this is the one that is safe to call.
         watched: Receiver,
@@ -74,16 +100,19 @@ mod imp {
     impl Timer {
         pub fn new() -> io::Result<Self> {
             let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-            let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+            let timer = Arc::new(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
             let watched = Receiver::from_owned_fd_unchecked(timer.as_fd().try_clone_to_owned()?)?;
             Ok(Self { timer, watched })
         }
 
         pub fn set(&mut self, after: Duration) {
-            // Zero would disarm it.
-            let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
-            // Fails only for times that a duration cannot express.
-            let _ = self.timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
+            set(&self.timer, after);
+        }
+
+        /// What other threads set it with; `None` where they cannot.
+        #[expect(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
+        pub fn remote(&self) -> Option<Remote> {
+            Some(Remote(Arc::clone(&self.timer)))
         }
 
         pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -102,6 +131,20 @@ mod imp {
     use std::task::{Context, Poll};
     use std::time::Duration;
 
+    /// tokio's timers are of one thread: nobody else sets them.
+    #[derive(Debug)]
+    pub enum Remote {}
+
+    impl Remote {
+        pub fn set(&self, _after: Duration) {
+            match *self {}
+        }
+
+        pub fn unset(&self) {
+            match *self {}
+        }
+    }
+
     #[derive(Debug)]
     pub struct Timer(Pin<Box<tokio::time::Sleep>>);
 
@@ -112,6 +155,10 @@ mod imp {
 
         pub fn set(&mut self, after: Duration) {
             self.0.as_mut().reset(tokio::time::Instant::now() + after);
+        }
+
+        pub fn remote(&self) -> Option<Remote> {
+            None
         }
 
         pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

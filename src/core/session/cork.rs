@@ -51,6 +51,11 @@ impl Cork {
         self.state.compare_exchange(CORKED, HOLDING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Whether something is held back.
+    pub fn is_holding(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == HOLDING
+    }
+
     /// Whether it was opened since the network thread began to hold back. Asked once: then it writes.
     pub fn was_opened(&self) -> bool {
         self.opened.swap(false, Ordering::SeqCst)

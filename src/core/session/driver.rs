@@ -1,30 +1,29 @@
 //! The network thread: connects, moves bytes, reconnects for ever. It never touches Python.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Shared;
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Timer};
 use super::backoff::Backoff;
 use super::codec::{self, CodecError};
 use super::cork::HOLD;
 use super::event::Event;
-use super::message::Message;
+use super::held::Held;
 use super::options::{SessionOptions, seconds};
-use super::packet::{Packet, PacketId, Version};
-use super::protocol::{Fault, Sink};
-use super::transport;
+use super::out::Direct;
+use super::packet::{Packet, Version};
+use super::protocol::Fault;
+use super::transport::{Connector, Opened};
 
-/// Bytes that are written in one go; more waits until they are in the socket.
-const WRITE_BATCH: usize = 64 * 1024;
 /// Bytes that are read in one go.
 const READ_BATCH: usize = 64 * 1024;
 /// Connections in a row that the broker closes soon after accepting them, before we say what it looks like.
@@ -59,6 +58,7 @@ enum End {
 struct Driver {
     shared: Arc<Shared>,
     options: SessionOptions,
+    connector: Connector,
     backoff: Backoff,
     offline_since: Option<Instant>,
     was_connected: bool,
@@ -71,6 +71,7 @@ impl Driver {
         let options = shared.protocol().options().clone();
         Self {
             backoff: Backoff::new(seconds(options.reconnect_delay_min), seconds(options.reconnect_delay_max)),
+            connector: Connector::new(options.clone()),
             options,
             shared,
             offline_since: None,
@@ -82,17 +83,18 @@ impl Driver {
 
     /// One attempt, and the connection if it succeeds; then the pause before the next.
     async fn connection(&mut self) {
+        self.shared.expire();
         self.options = self.shared.protocol().options().clone();
         let (min, max) = (self.options.reconnect_delay_min, self.options.reconnect_delay_max);
         self.backoff.set_limits(seconds(min), seconds(max));
-        let attempt = transport::connect(&self.options, seconds(self.options.connect_timeout));
-        let event = match self.unless_stopped(attempt).await {
+        self.connector.configure(self.options.clone());
+        let event = match self.unless_stopped(self.connector.connect()).await {
             None => return,
             Some(Err(reason)) => {
                 let retry_in = self.backoff.next_delay(fastrand::f64());
                 Some((Event::Unreachable { reason, retry_in }, retry_in))
             }
-            Some(Ok(stream)) => self.serve(stream).await,
+            Some(Ok(opened)) => self.serve(opened).await,
         };
         let Some((event, pause)) = event else { return };
         self.shared.set_hope(false);
@@ -102,9 +104,9 @@ impl Driver {
     }
 
     /// Carries a connection from CONNECT to its end; the event that tells of it and the pause that follows.
-    async fn serve(&mut self, stream: tokio::net::TcpStream) -> Option<(Event, Duration)> {
+    async fn serve(&mut self, opened: Opened) -> Option<(Event, Duration)> {
         let started = Instant::now();
-        let mut connection = match Connection::new(Arc::clone(&self.shared), stream) {
+        let mut connection = match Connection::new(Arc::clone(&self.shared), opened.stream) {
             Ok(connection) => connection,
             Err(error) => {
                 let retry_in = self.backoff.next_delay(fastrand::f64());
@@ -112,13 +114,14 @@ impl Driver {
                 return Some((Event::Unreachable { reason, retry_in }, retry_in));
             }
         };
-        connection.begin();
+        connection.begin(opened.socket);
         let end = connection.run(self).await;
-        let written = connection.out.taken;
         let (was_connected, mut again) = {
             let mut protocol = self.shared.protocol();
             let connected = protocol.is_connected();
-            (connected, protocol.connection_lost(written, self.shared.now()))
+            let mut out = self.shared.out();
+            out.close();
+            (connected, protocol.connection_lost(out.taken(), self.shared.now()))
         };
         self.shared.announce();
         if matches!(end, End::Requested) {
@@ -148,7 +151,7 @@ impl Driver {
         if let End::Fault(Fault::Refused { code, reason, .. }) = &end {
             return Some((Event::Refused { code: *code, reason: reason.clone(), retry_in }, retry_in));
         }
-        let reason = self.reason(&end, lived, was_connected);
+        let reason = self.reason(&end, &connection.input, lived, was_connected);
         let event = if was_connected {
             Event::Disconnected { reason, requested: false, retry_in: Some(retry_in) }
         } else {
@@ -157,7 +160,8 @@ impl Driver {
         Some((event, retry_in))
     }
 
-    fn reason(&mut self, end: &End, lived: Duration, was_connected: bool) -> String {
+    /// Why a connection has ended, in words. `unread`: what came last and was no packet.
+    fn reason(&mut self, end: &End, unread: &[u8], lived: Duration, was_connected: bool) -> String {
         // Another client with our id shows as connections that are accepted and soon closed (section 3.1.4).
         let hung_up = match end {
             End::Closed => true,
@@ -178,9 +182,13 @@ impl Driver {
             End::Requested => "the session was closed".into(),
             End::Fault(fault) => fault.to_string(),
             End::Closed if was_connected => "the broker closed the connection".into(),
-            End::Closed => "the broker closed the connection without an answer to CONNECT".into(),
-            End::Io(error) => format!("the connection was lost ({error})"),
-            End::Codec(error) => error.to_string(),
+            End::Closed => self.connector.hung_up_early().into(),
+            End::Io(_) if hung_up && !was_connected => self.connector.hung_up_early().into(),
+            End::Io(error) => self.connector.lost(error),
+            End::Codec(error) => {
+                let other = if was_connected { None } else { self.connector.other_protocol(unread) };
+                other.unwrap_or_else(|| error.to_string())
+            }
         }
     }
 
@@ -216,75 +224,18 @@ impl Driver {
     }
 }
 
-/// The write buffer of one connection, as the protocol sees it.
-struct Out {
-    buffer: BytesMut,
-    /// Bytes of this connection's stream that the socket has taken.
-    taken: u64,
-    version: Version,
-}
-
-impl Sink for Out {
-    fn offset(&self) -> u64 {
-        self.taken + self.buffer.len() as u64
-    }
-
-    fn is_full(&self) -> bool {
-        self.buffer.len() >= WRITE_BATCH
-    }
-
-    fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool) {
-        let before = self.buffer.len();
-        if codec::encode_publish(message, id, dup, &mut self.buffer, self.version).is_err() {
-            // What cannot be encoded was refused before it was accepted; half a packet must never go out.
-            self.buffer.truncate(before);
-        }
-    }
-
-    fn packet(&mut self, packet: &Packet) {
-        let before = self.buffer.len();
-        if codec::encode(packet, &mut self.buffer, self.version).is_err() {
-            self.buffer.truncate(before);
-        }
-    }
-}
-
-/// Messages of QoS 1 and 2 that were read for the sake of what is behind them, and have to wait for room. Nobody
-/// has acknowledged them, and if the connection ends, the broker has them still.
-#[derive(Default)]
-struct Held {
-    messages: VecDeque<(Message, PacketId)>,
-    bytes: usize,
-}
-
-impl Held {
-    fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    /// A broker has no more of them under way than there are packet identifiers; their size it may choose.
-    fn has_room(&self, max_bytes: usize) -> bool {
-        self.bytes < max_bytes
-    }
-
-    fn push(&mut self, message: Message, id: PacketId) {
-        self.bytes += message.size();
-        self.messages.push_back((message, id));
-    }
-
-    fn pop(&mut self) -> Option<Packet> {
-        let (message, id) = self.messages.pop_front()?;
-        self.bytes -= message.size();
-        Some(Packet::Publish(message, Some(id)))
-    }
-}
-
 struct Connection<S> {
     shared: Arc<Shared>,
     stream: S,
     input: BytesMut,
     held: Held,
-    out: Out,
+    version: Version,
+    /// Fires when what the service holds back by itself has been for long enough.
+    hold: Timer,
+    /// Whether the service writes, too.
+    is_direct: bool,
+    /// Whether the stream may hold bytes that it has taken: TLS records, WebSocket frames.
+    unflushed: bool,
     alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
@@ -301,7 +252,7 @@ fn held_until(
     now: Duration,
 ) -> Option<Duration> {
     let in_haste = shared.should_stop() || shared.somebody_waits();
-    if may_linger && !in_haste && (since.is_some() || shared.cork.hold()) {
+    if may_linger && !in_haste && (since.is_some() || shared.cork.hold() || shared.cork.is_holding()) {
         let until = *since.get_or_insert(now) + HOLD;
         if now < until && !shared.cork.was_opened() {
             return Some(until);
@@ -312,11 +263,11 @@ fn held_until(
     None
 }
 
-/// What a step has moved; both are `None` when the session was woken, or something is due.
+/// What a step has moved; nothing when the session was woken, or something is due.
 #[derive(Default)]
 struct Step {
     read: Option<usize>,
-    wrote: Option<usize>,
+    wrote: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -326,7 +277,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             input: BytesMut::with_capacity(READ_BATCH),
             held: Held::default(),
-            out: Out { buffer: BytesMut::with_capacity(4096), taken: 0, version: Version::default() },
+            version: Version::default(),
+            hold: Timer::new()?,
+            is_direct: false,
+            unflushed: false,
             alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
@@ -335,10 +289,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Tells the session that the stream is open.
-    fn begin(&mut self) {
+    fn begin(&mut self, socket: Option<OwnedFd>) {
+        let direct = socket.zip(self.hold.remote()).map(|(socket, timer)| Direct { socket, timer });
+        self.is_direct = direct.is_some();
         let mut protocol = self.shared.protocol();
         protocol.connection_opened(self.shared.now());
-        self.out.version = protocol.version();
+        self.version = protocol.version();
+        self.shared.out().open(self.version, direct);
     }
 
     async fn run(&mut self, driver: &mut Driver) -> End {
@@ -356,18 +313,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return End::Fault(fault);
                 }
                 let held_until = held_until(&self.shared, &mut self.held_since, protocol.may_linger(), now);
-                protocol.poll(&mut self.out, now, held_until.is_none());
+                let mut out = self.shared.out();
+                protocol.poll(&mut *out, now, held_until.is_none());
                 self.shared.keep(&mut protocol, &mut self.events);
                 protocol.take_notices(&mut self.events);
                 if self.shared.should_stop() {
                     // The deadline of `close` has passed: out with what is here, and goodbye.
-                    protocol.hurry(&mut self.out);
+                    protocol.hurry(&mut *out);
                     let until = *self.leave_at.get_or_insert(now + GOODBYE);
-                    if self.out.buffer.is_empty() || now >= until {
+                    if out.unwritten().is_empty() || now >= until {
                         return End::Requested;
                     }
                     Some(until)
-                } else if protocol.farewell_sent() && self.out.buffer.is_empty() {
+                } else if protocol.farewell_sent() && out.unwritten().is_empty() {
                     return End::Requested;
                 } else {
                     [protocol.deadline(), held_until].into_iter().flatten().min()
@@ -377,13 +335,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.alarm.set(deadline, self.shared.now());
             let Step { read, wrote } = match self.step(reading).await {
                 Ok(step) => step,
+                // TLS and WebSocket miss their goodbye; MQTT knows its own ends.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return End::Closed,
                 Err(error) => return End::Io(error),
             };
-            if let Some(count) = wrote {
-                self.out.buffer.advance(count);
-                self.out.taken += count as u64;
+            if wrote {
                 let now = self.shared.now();
-                self.shared.protocol().written(self.out.taken, now, &mut self.events);
+                let mut protocol = self.shared.protocol();
+                let taken = self.shared.out().taken();
+                protocol.written(taken, now, &mut self.events);
+                drop(protocol);
                 self.shared.hand_over(&mut self.events);
                 self.shared.announce();
             }
@@ -402,7 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let wanted = self.shared.inbox_has_room(0, 0) || self.shared.answer_is_awaited();
             return Ok(wanted && !self.shared.protocol().is_congested());
         }
-        let limit = driver.options.max_packet_size();
+        let (limit, version) = (driver.options.max_packet_size(), self.version);
         let (mut messages, mut bytes, mut overrun) = (0, 0, 0);
         let mut end = None;
         let mut reading = true;
@@ -418,7 +379,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 let held = if room { self.held.pop() } else { None };
                 let next = held.map_or_else(
-                    || codec::decode(&mut self.input, limit, self.out.version),
+                    || codec::decode(&mut self.input, limit, version),
                     |packet| Ok(Some(packet)),
                 );
                 match next {
@@ -456,7 +417,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for whatever comes first: bytes, room in the socket, a request of the service, a deadline. Reads
     /// and writes in one step, so that neither direction can starve the other.
     async fn step(&mut self, reading: bool) -> io::Result<Step> {
-        let Self { shared, stream, input, out, alarm, .. } = self;
+        let Self { shared, stream, input, unflushed, alarm, hold, is_direct, held_since, .. } = self;
         let mut woken = pin!(shared.driver_wake.notified());
         poll_fn(|cx| {
             let mut step = Step::default();
@@ -466,17 +427,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     step.read = Some(read?);
                 }
             }
-            if !out.buffer.is_empty() {
-                match Pin::new(&mut *stream).poll_write(cx, &out.buffer) {
+            let mut out = shared.out();
+            if !out.unwritten().is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, out.unwritten()) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(count)) => step.wrote = Some(count),
+                    Poll::Ready(Ok(count)) => {
+                        out.wrote(count);
+                        step.wrote = true;
+                        *unflushed = true;
+                    }
                     // What was read may say why; the error will be met again.
                     Poll::Ready(Err(_)) if step.read.is_some() => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }
             }
-            let moved = step.read.is_some() || step.wrote.is_some();
+            drop(out);
+            if *unflushed {
+                match Pin::new(&mut *stream).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => *unflushed = false,
+                    Poll::Ready(Err(error)) if step.read.is_none() => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(_)) | Poll::Pending => {}
+                }
+            }
+            if *is_direct && hold.poll(cx).is_ready() {
+                // Held back for long enough.
+                *held_since = Some(Duration::ZERO);
+                return Poll::Ready(Ok(step));
+            }
+            let moved = step.read.is_some() || step.wrote;
             if moved || woken.as_mut().poll(cx).is_ready() || alarm.poll(cx).is_ready() {
                 return Poll::Ready(Ok(step));
             }

@@ -87,7 +87,7 @@ impl Note {
         head.put_u32(checksum);
     }
 
-    /// Takes a whole record off the front of `content`; `None`: there is none, or it is torn.
+    /// Takes a whole record off the front of `content`; `None`: there is none, it is torn, or none that we write.
     fn decode(content: &mut Bytes) -> Option<Self> {
         let mut head = content.get(..HEAD)?;
         let (length, checksum) = (head.get_u32() as usize, head.get_u32());
@@ -98,15 +98,16 @@ impl Note {
         if crc32fast::hash(&body) != checksum {
             return None;
         }
-        content.advance(HEAD + length);
         let note = match body.try_get_u8().ok()? {
-            1 => Self::Accepted(body.try_get_u64().ok()?, body),
-            2 => Self::Sent(body.try_get_u64().ok()?, body.try_get_u16().ok()?),
+            // After the largest number there is no next one.
+            1 => Self::Accepted(body.try_get_u64().ok().filter(|number| *number < u64::MAX)?, body),
+            2 => Self::Sent(body.try_get_u64().ok()?, body.try_get_u16().ok().filter(|id| *id > 0)?),
             3 => Self::Received(body.try_get_u64().ok()?),
             4 => Self::Settled(body.try_get_u64().ok()?),
             5 => Self::SessionLost,
             _ => return None,
         };
+        content.advance(HEAD + length);
         Some(note)
     }
 }
@@ -302,8 +303,9 @@ impl Journal {
     fn apply(&mut self, note: &Note, length: usize) {
         if let Note::Accepted(number, _) = note {
             let place = Place { start: self.end, length, id: None, received: false };
-            self.living.insert(*number, place);
+            let before = self.living.insert(*number, place);
             self.living_bytes += length as u64;
+            self.living_bytes -= before.map_or(0, |place| place.length as u64);
         } else {
             self.remember(note);
         }

@@ -1,7 +1,7 @@
 //! The MQTT session: one per service, on a thread of its own, until it is closed.
 //!
 //! [`Session`] is what the rest of the program holds. `protocol` decides, `outbox` remembers, `driver` moves
-//! bytes, `transport` connects, `codec` knows how packets look.
+//! bytes, `transport` connects (TCP, TLS, WebSocket, Unix sockets), `codec` knows how packets look.
 
 mod alarm;
 pub mod backoff;
@@ -11,10 +11,14 @@ mod cork;
 mod driver;
 mod durable;
 pub mod event;
+mod held;
 pub mod journal;
+mod limits;
 pub mod message;
 pub mod options;
+mod out;
 pub mod outbox;
+mod outgoing;
 pub mod packet;
 pub mod protocol;
 mod queue;
@@ -37,6 +41,7 @@ use durable::Durable;
 use event::{Event, Inbox};
 use message::{Message, Properties, QoS};
 use options::SessionOptions;
+use out::Out;
 use outbox::Urgency;
 use packet::{Subscription, Version};
 use protocol::{Protocol, Receipt, Refusal};
@@ -52,6 +57,8 @@ const A_LONG_TIME: Duration = Duration::from_secs(3600);
 struct Shared {
     protocol: Mutex<Protocol>,
     inbox: Mutex<Inbox>,
+    /// The way out of the connection. Locked after the protocol.
+    out: Mutex<Out>,
     /// The journal of what is owed; see [`Self::keep`].
     durable: Option<Mutex<Durable>>,
     /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
@@ -86,6 +93,10 @@ impl Shared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn now(&self) -> Duration {
         self.origin.elapsed()
     }
@@ -110,6 +121,12 @@ impl Shared {
         let protocol = self.protocol();
         self.hopeful.store(hope, Ordering::SeqCst);
         drop(protocol);
+        self.announce();
+    }
+
+    /// Gives up the messages whose time is over.
+    fn expire(&self) {
+        self.protocol().expire(self.now());
         self.announce();
     }
 
@@ -142,6 +159,41 @@ impl Shared {
         if !notes.is_empty() {
             events.extend(durable.lock().unwrap_or_else(PoisonError::into_inner).write(notes));
         }
+    }
+
+    /// Sends what is there from this thread, if it can; whether nothing is left to do for the network thread.
+    fn send_directly(&self) -> bool {
+        let mut events = Vec::new();
+        let done = loop {
+            let mut protocol = self.protocol();
+            let mut out = self.out();
+            if !out.is_direct() || !protocol.is_connected() || protocol.is_closing() {
+                break false;
+            }
+            let now = self.now();
+            protocol.poll(&mut *out, now, true);
+            self.keep(&mut protocol, &mut events);
+            protocol.take_notices(&mut events);
+            // The network thread may have the answer before the system call returns: it is not to wait for us.
+            drop(protocol);
+            if out.unwritten().is_empty() {
+                out.held();
+                break true;
+            }
+            let all = out.write_directly();
+            let (taken, full) = (out.taken(), out.was_full());
+            if all && !full {
+                out.held();
+            }
+            drop(out);
+            self.protocol().written(taken, now, &mut events);
+            if !(all && full) {
+                break all;
+            }
+        };
+        self.hand_over(&mut events);
+        self.announce();
+        done
     }
 
     /// Moves events into the inbox and wakes the service.
@@ -200,6 +252,7 @@ impl Session {
         let shared = Shared {
             protocol: Mutex::new(protocol),
             durable,
+            out: Mutex::default(),
             inbox: Mutex::new(inbox),
             speaker: Mutex::new(None),
             wake,
@@ -362,6 +415,10 @@ impl Session {
             let mut protocol = self.shared.protocol();
             let receipt = protocol.publish(message, urgency, now)?;
             self.shared.keep(&mut protocol, &mut events);
+            if protocol.may_linger() && self.shared.out().is_direct() && self.shared.cork.hold() {
+                // It goes out at the end of the turn, or when this fires.
+                self.shared.out().hold();
+            }
             receipt
         };
         self.shared.hand_over(&mut events);
@@ -459,7 +516,7 @@ impl Session {
 
     /// The turn is over: out with it.
     pub fn uncork(&self) {
-        if self.shared.cork.open() {
+        if self.shared.cork.open() && !self.shared.send_directly() {
             self.shared.driver_wake.notify_one();
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::packet::Will;
-use crate::core::config::Protocol;
+use crate::core::config::{Protocol, Tls, Transport};
 
 /// Everything a session needs to know. Durations are given in seconds.
 #[derive(Clone, Deserialize)]
@@ -21,6 +21,16 @@ pub struct SessionOptions {
     pub bind_address: String,
     /// Local port to connect from; 0 for any.
     pub bind_port: u16,
+    /// What the bytes travel on.
+    pub transport: Transport,
+    /// The path of the WebSocket or of the Unix socket; empty for the default.
+    pub path: String,
+    /// Headers of the request for a WebSocket: names and values.
+    pub websocket_headers: Vec<(String, String)>,
+    /// TLS; `None` for none.
+    pub tls: Option<Tls>,
+    /// Whether the broker's certificate may be for another host.
+    pub tls_insecure: bool,
     /// Who we are, to the broker.
     pub client_id: String,
     /// Whether the broker forgets us when we are gone.
@@ -80,6 +90,11 @@ impl Default for SessionOptions {
             keepalive: 60,
             bind_address: String::new(),
             bind_port: 0,
+            transport: Transport::Tcp,
+            path: String::new(),
+            websocket_headers: Vec::new(),
+            tls: None,
+            tls_insecure: false,
             client_id: String::new(),
             clean_session: true,
             protocol: Protocol::V311,
@@ -113,6 +128,25 @@ impl std::fmt::Debug for SessionOptions {
 }
 
 impl SessionOptions {
+    /// The broker, as errors name it.
+    pub fn target(&self) -> String {
+        match self.transport {
+            Transport::Unix => self.socket_path().into(),
+            _ if self.host.contains(':') => format!("[{}]:{}", self.host, self.port),
+            _ => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// The path of the Unix socket: a host that is one, as with paho, is taken too.
+    pub fn socket_path(&self) -> &str {
+        if self.path.is_empty() { &self.host } else { &self.path }
+    }
+
+    /// The path of the WebSocket; paho's default where none is set.
+    pub fn websocket_path(&self) -> &str {
+        if self.path.is_empty() { "/mqtt" } else { &self.path }
+    }
+
     /// The keepalive, `None` when it is off.
     pub fn keepalive(&self) -> Option<Duration> {
         (self.keepalive > 0).then(|| Duration::from_secs(self.keepalive.into()))

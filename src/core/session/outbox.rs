@@ -7,121 +7,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::codec;
-use super::completion::{Completion, Outcome, PublishFailure};
+use super::completion::{Outcome, PublishFailure};
 use super::event::Event;
 use super::journal::Note;
+pub use super::limits::{Limits, Terms};
 use super::message::{Message, QoS};
+pub use super::outgoing::{Kept, Outgoing};
 use super::packet::PacketId;
 use super::queue::Queue;
-
-/// A message with what its publisher is waiting for.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// What to send.
-    pub message: Message,
-    /// Resolved when the broker has it.
-    pub completion: Arc<Completion>,
-    /// The number under which the publisher knows it.
-    pub mid: u16,
-    /// When it is not worth sending any more.
-    pub deadline: Option<Duration>,
-    /// Its number in the journal; zero: it is not in there.
-    pub number: u64,
-}
-
-impl Outgoing {
-    fn has_expired(&self, now: Duration) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Makes the message say how long it is still worth delivering. On its last second it says so: with zero it
-    /// would never expire for some brokers.
-    fn age(&mut self, now: Duration) {
-        if let (Some(deadline), Some(properties)) = (self.deadline, &mut self.message.properties) {
-            let left = deadline.saturating_sub(now).as_millis().div_ceil(1000).max(1);
-            properties.expiry = Some(u32::try_from(left).unwrap_or(u32::MAX));
-        }
-    }
-
-    /// Whether only the newest of its kind on its topic need be kept while the broker is away.
-    pub(super) fn is_coalescing(&self) -> bool {
-        self.message.qos == QoS::AtMostOnce && self.message.retain
-    }
-}
-
-/// A message that an earlier process owed.
-#[derive(Debug)]
-pub struct Kept {
-    /// What it was.
-    pub outgoing: Outgoing,
-    /// Under which identifier it may have been sent.
-    pub id: Option<PacketId>,
-    /// Whether the broker has said that it has it.
-    pub received: bool,
-}
-
-/// The bounds of the outbox.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Messages, everywhere in the outbox.
-    pub messages: usize,
-    /// Bytes of topic and payload.
-    pub bytes: usize,
-    /// QoS 1 and 2 messages in flight. mosquitto 2.0.11 loses QoS 2 messages above 20 (its
-    /// `max_inflight_messages`), though it acknowledges each.
-    pub window: usize,
-}
-
-impl Limits {
-    fn doubled(self) -> Self {
-        let Self { messages, bytes, window } = self;
-        Self { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2), window }
-    }
-
-    /// Whether a message of `size` bytes is too many on top of `count` messages of `bytes` bytes. A message
-    /// larger than the byte limit has room when it is the only one.
-    fn exceeded(&self, count: usize, bytes: usize, size: usize) -> bool {
-        count >= self.messages || (count > 0 && bytes + size > self.bytes)
-    }
-}
-
-/// What the broker takes on this connection. With 3.1.1 it does not say, and takes everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// QoS 1 and 2 messages that may be under way.
-    pub window: usize,
-    /// The highest quality of service.
-    pub maximum_qos: QoS,
-    /// Whether it keeps messages.
-    pub retain: bool,
-    /// The largest packet, in bytes.
-    pub packet_size: Option<u32>,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { window: usize::MAX, maximum_qos: QoS::ExactlyOnce, retain: true, packet_size: None }
-    }
-}
-
-impl Terms {
-    /// Why the broker would not take a message, if it is too large for it.
-    ///
-    /// # Errors
-    /// The sentence.
-    pub fn check_size(&self, message: &Message) -> Result<(), String> {
-        let Some(limit) = self.packet_size else { return Ok(()) };
-        // The expiry is written anew when it is sent, in as many bytes.
-        let size = codec::publish_size(message);
-        if size <= limit as usize {
-            return Ok(());
-        }
-        Err(format!(
-            "the message takes {size} bytes, and the broker accepts {limit} at most (its maximum packet size)"
-        ))
-    }
-}
 
 /// Where a message stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,23 +1,24 @@
 //! The MQTT session as a state machine without sockets and clocks: packets, requests and the time go in,
 //! packets and events come out. The driver moves the bytes; a test can move the packets itself.
 
+mod connect;
+mod restart;
+mod time;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::codec;
 use super::completion::Completion;
 use super::event::Event;
-use super::journal::{Note, Owed};
 use super::message::{Message, QoS};
 use super::options::{SessionOptions, seconds};
-use super::outbox::{Admission, Kept, Limits, Next, Outbox, Outgoing, Terms, Urgency};
-use super::packet::{
-    ConnAckProperties, Connect, ConnectProperties, Disconnect, Packet, PacketId, Reason, Subscription,
-    Version,
-};
+use super::outbox::{Admission, Limits, Next, Outbox, Outgoing, Urgency};
+use super::packet::{ConnAckProperties, Packet, PacketId, Reason, Subscription, Version};
 use super::requests::Requests;
 use super::versions::Versions;
+use connect::{WillLimits, ended};
+use time::Ping;
 
 /// Packets that wait for a broker that does not read, before we stop reading too.
 const BACKLOG: usize = 4096;
@@ -116,24 +117,6 @@ enum Ending {
     SaidGoodbye,
 }
 
-/// A PINGREQ without its PINGRESP.
-#[derive(Debug)]
-struct Ping {
-    /// When its clock started: when the socket took its last byte. While it waits behind other bytes, each that
-    /// the socket takes starts the clock anew.
-    since: Duration,
-    /// Where it ends in the stream; `None` until it has been handed to the sink.
-    end: Option<u64>,
-    in_socket: bool,
-}
-
-/// What a broker has refused in our will.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct WillLimits {
-    no_retain: bool,
-    qos0: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Protocol {
@@ -211,22 +194,6 @@ impl Protocol {
         &self.outbox
     }
 
-    /// Takes up what an earlier process owed, in order. From now on the journal wants to know: see
-    /// [`Self::take_notes`].
-    pub fn restore(&mut self, owed: Vec<Owed<Message>>, now: Duration) {
-        let kept = owed.into_iter().map(|owed| {
-            let Owed { number, body: message, id, received } = owed;
-            Kept { outgoing: self.outgoing(message, now, number), id, received }
-        });
-        let kept = kept.collect();
-        self.outbox.restore(kept);
-    }
-
-    /// What the journal has to be told; to be called after each change, before it has an effect outside.
-    pub fn take_notes(&mut self) -> Vec<Note<Message>> {
-        self.outbox.take_notes()
-    }
-
     /// The options of the next connection.
     pub fn options(&self) -> &SessionOptions {
         self.next_options.as_ref().unwrap_or(&self.options)
@@ -277,6 +244,11 @@ impl Protocol {
         Outgoing { message, completion: Arc::default(), mid: self.take_mid(), deadline, number }
     }
 
+    /// Gives up the messages whose time is over; their publishers are told.
+    pub fn expire(&mut self, now: Duration) {
+        self.outbox.expire(now);
+    }
+
     /// Whether a message of `size` bytes has to wait for room, and room will come.
     pub fn has_to_wait(&self, size: usize, urgency: Urgency) -> bool {
         self.is_connected() && !self.is_closing() && self.outbox.is_full_for(size, urgency)
@@ -295,6 +267,16 @@ impl Protocol {
         let mid = self.take_mid();
         self.requests.unsubscribe(&filters);
         if self.is_connected() {
+            let (filters, refused): (Vec<_>, Vec<_>) =
+                filters.into_iter().partition(|filter| self.too_long(filter).is_none());
+            if !refused.is_empty() {
+                let words = |filter: String| {
+                    let reason = self.too_long(&filter).unwrap_or_default();
+                    (filter, reason)
+                };
+                let refused = refused.into_iter().map(words).collect();
+                self.notices.push(Event::Unsubscribed { mid, refused });
+            }
             self.requests.send_unsubscribe(filters, self.packet_limit(), mid);
         }
         mid
@@ -337,6 +319,9 @@ impl Protocol {
     pub fn connection_opened(&mut self, now: Duration) {
         self.control.clear();
         if let Some(options) = self.next_options.take() {
+            if options.protocol != self.options.protocol {
+                self.versions = Versions::new(options.protocol);
+            }
             self.options = options;
         }
         if self.ending == Ending::SaidGoodbye {
@@ -354,48 +339,6 @@ impl Protocol {
         self.ping = None;
         self.last_sent = now;
         self.last_received = now;
-    }
-
-    fn connect_packet(&self) -> Connect {
-        let options = &self.options;
-        let properties = (self.version() == Version::V5).then(|| {
-            Box::new(ConnectProperties {
-                // Without an end it is what 3.1.1 has.
-                session_expiry: if options.clean_session {
-                    0
-                } else {
-                    options.session_expiry.unwrap_or(u32::MAX)
-                },
-                receive_maximum: Some(self.receive_maximum()).filter(|count| *count < u16::MAX),
-                maximum_packet_size: u32::try_from(options.max_packet_size()).ok(),
-            })
-        });
-        let client_id = if options.client_id.is_empty() { self.assigned_client_id.as_ref() } else { None };
-        let mut will = options.will();
-        if let Some(will) = &mut will {
-            will.retain &= !self.will_limits.no_retain;
-            if self.will_limits.qos0 {
-                will.qos = QoS::AtMostOnce;
-            }
-        }
-        Connect {
-            properties,
-            client_id: client_id.unwrap_or(&options.client_id).clone(),
-            clean_session: options.clean_session,
-            keepalive: options.keepalive,
-            will,
-            login: options.login(),
-        }
-    }
-
-    /// QoS 1 and 2 messages that the broker may have under way to us: as many as the inbox takes.
-    fn receive_maximum(&self) -> u16 {
-        u16::try_from(self.options.max_incoming_messages.max(1)).unwrap_or(u16::MAX)
-    }
-
-    /// Bytes that a packet may have on this connection.
-    fn packet_limit(&self) -> usize {
-        self.broker.maximum_packet_size.map_or(usize::MAX, |size| size as usize)
     }
 
     /// The byte stream has ended after `written` bytes of it were taken by the socket. Whether the next attempt
@@ -508,69 +451,6 @@ impl Protocol {
         Ok(())
     }
 
-    fn connected(
-        &mut self,
-        session_present: bool,
-        code: u8,
-        properties: Option<Box<ConnAckProperties>>,
-        now: Duration,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Fault> {
-        if !matches!(self.phase, Phase::Connecting(_)) {
-            return Err(Fault::Protocol("it sent a second CONNACK".into()));
-        }
-        let mut broker = properties.map_or_else(ConnAckProperties::default, |properties| *properties);
-        if code != 0 {
-            return Err(self.refused(code, &broker, now));
-        }
-        self.versions.accepted();
-        self.assigned_client_id = broker.assigned_client_id.take().or(self.assigned_client_id.take());
-        if !session_present {
-            self.inbound_qos2.clear();
-            self.inbound_open = 0;
-        }
-        let terms = Terms {
-            window: broker.receive_maximum.into(),
-            maximum_qos: broker.maximum_qos,
-            retain: broker.retain_available,
-            packet_size: broker.maximum_packet_size,
-        };
-        self.outbox
-            .connected(if self.version() == Version::V5 { terms } else { Terms::default() }, session_present);
-        self.broker = broker;
-        let hold = seconds(self.options.greeting_timeout);
-        self.phase =
-            if hold.is_zero() || self.is_closing() { Phase::Online } else { Phase::Greeting(now + hold) };
-        self.restore_subscriptions(session_present);
-        events.push(Event::Connected {
-            session_present,
-            outage: None,
-            version: self.version(),
-            assigned_client_id: self.assigned_client_id.clone().filter(|_| self.options.client_id.is_empty()),
-        });
-        if self.will_limits != WillLimits::default() {
-            let reason = "the broker does not take the will as it was asked for: a retained will, or its quality of \
-                          service, is not supported; it has it without";
-            self.notices.push(Event::Limited { reason: reason.into() });
-        }
-        Ok(())
-    }
-
-    /// The broker has said no to our CONNECT; what the next one will say differently is settled here.
-    fn refused(&mut self, code: u8, broker: &ConnAckProperties, now: Duration) -> Fault {
-        let will = self.options.will.is_some();
-        let again = match code {
-            0x01 | 0x84 => self.versions.refused(now),
-            0x9A if will => !std::mem::replace(&mut self.will_limits.no_retain, true),
-            0x9B if will => !std::mem::replace(&mut self.will_limits.qos0, true),
-            _ => false,
-        };
-        let words = codec::refusal_in_words(code);
-        let reason =
-            codec::with_details(&words, broker.reason.as_deref(), broker.server_reference.as_deref());
-        Fault::Refused { code, reason, again }
-    }
-
     fn receive(
         &mut self,
         message: Message,
@@ -579,6 +459,19 @@ impl Protocol {
     ) -> Result<(), Fault> {
         if message.topic.is_empty() || message.topic.contains(['+', '#', '\0']) {
             return Err(Fault::Protocol("it sent a message whose topic is empty or a filter".into()));
+        }
+        let more = match (message.qos, id) {
+            (QoS::AtLeastOnce, Some(_)) => 1,
+            (QoS::ExactlyOnce, Some(id)) => usize::from(self.inbound_qos2.get(&id) != Some(&true)),
+            _ => 0,
+        };
+        // Before it is remembered: it is not handed over, and has to be when it comes again.
+        let under_way = self.pubacks + self.inbound_open + more;
+        if self.version() == Version::V5 && under_way > self.receive_maximum().into() {
+            return Err(Fault::Protocol(format!(
+                "it has more than the {} messages under way that it was allowed (receive maximum)",
+                self.receive_maximum()
+            )));
         }
         let known = match (message.qos, id) {
             (QoS::AtMostOnce, _) | (QoS::AtLeastOnce, Some(_)) => false,
@@ -598,84 +491,10 @@ impl Protocol {
             (QoS::ExactlyOnce, Some(id)) => self.control.push_back(Packet::PubRec(id, Reason::SUCCESS)),
             _ => {}
         }
-        if self.version() == Version::V5 && self.pubacks + self.inbound_open > self.receive_maximum().into() {
-            return Err(Fault::Protocol(format!(
-                "it has more than the {} messages under way that it was allowed (receive maximum)",
-                self.receive_maximum()
-            )));
-        }
         if !known {
             events.push(Event::Message(message));
         }
         Ok(())
-    }
-
-    // ---- time ----------------------------------------------------------------------------------------
-
-    /// Does what is due at `now`.
-    ///
-    /// # Errors
-    /// [`Fault`]: the connection must be ended.
-    pub fn tick(&mut self, now: Duration) -> Result<(), Fault> {
-        match self.phase {
-            Phase::Offline => return Ok(()),
-            Phase::Connecting(until) => return if now < until { Ok(()) } else { Err(Fault::NoConnAck) },
-            Phase::Greeting(until) if now >= until => self.phase = Phase::Online,
-            Phase::Greeting(_) | Phase::Online => {}
-        }
-        let Some(keepalive) = self.keepalive() else { return Ok(()) };
-        if let Some(limit) = self.silence_limit()
-            && now >= limit
-        {
-            return Err(Fault::Silent(now.saturating_sub(self.last_received).as_secs().max(1)));
-        }
-        if now >= self.next_ping(keepalive) {
-            // A ping that still waits to be handed over need not be followed by another.
-            if self.ping.as_ref().is_none_or(|ping| ping.end.is_some()) {
-                self.control.push_back(Packet::PingReq);
-                self.ping = Some(Ping { since: now, end: None, in_socket: false });
-            }
-            self.last_sent = now;
-        }
-        Ok(())
-    }
-
-    /// When [`Self::tick`] has something to do; `None`: never.
-    pub fn deadline(&self) -> Option<Duration> {
-        match self.phase {
-            Phase::Offline => None,
-            Phase::Connecting(until) => Some(until),
-            Phase::Greeting(_) | Phase::Online => {
-                let greeting = if let Phase::Greeting(until) = self.phase { Some(until) } else { None };
-                let ping = self.keepalive().map(|keepalive| self.next_ping(keepalive));
-                [greeting, ping, self.silence_limit()].into_iter().flatten().min()
-            }
-        }
-    }
-
-    /// The broker's, where it has one of its own (MQTT-3.2.2-21); `None`: off.
-    fn keepalive(&self) -> Option<Duration> {
-        let seconds = self.broker.server_keepalive.unwrap_or(self.options.keepalive);
-        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
-    }
-
-    /// A ping is due when nothing was sent for the keepalive (the broker would drop us, section 3.1.2.10), or
-    /// nothing received for it (the link may be dead though we keep sending into it).
-    fn next_ping(&self, keepalive: Duration) -> Duration {
-        let silent_since = if self.ping.is_some() || self.reading_paused {
-            self.last_sent
-        } else {
-            self.last_sent.min(self.last_received)
-        };
-        silent_since + keepalive
-    }
-
-    /// When an unanswered ping proves the connection dead: half a keepalive after it, unless anything else
-    /// has arrived since, or we do not read, or it is still behind bytes that the socket takes.
-    fn silence_limit(&self) -> Option<Duration> {
-        let ping = self.ping.as_ref()?.since;
-        let keepalive = self.keepalive()?;
-        (!self.reading_paused).then(|| ping.max(self.last_received) + keepalive / 2)
     }
 
     // ---- output --------------------------------------------------------------------------------------
@@ -751,48 +570,6 @@ impl Protocol {
         }
     }
 
-    // ---- subscriptions -------------------------------------------------------------------------------
-
-    fn restore_subscriptions(&mut self, session_present: bool) {
-        let (ended, filters) = self.requests.restore(session_present);
-        let mid = self.take_mid();
-        self.requests.send_unsubscribe(ended, self.packet_limit(), mid);
-        self.send_subscribe(filters);
-    }
-
-    fn send_subscribe(&mut self, filters: Vec<(String, Subscription)>) -> u16 {
-        let (wanted, refused): (Vec<_>, Vec<_>) =
-            filters.into_iter().partition(|(filter, _)| self.unavailable(filter).is_none());
-        if !refused.is_empty() {
-            let words = |filter: String| {
-                let reason = self.unavailable(&filter).unwrap_or_default();
-                (filter, Err(reason))
-            };
-            let granted = refused.into_iter().map(|(filter, _)| words(filter)).collect();
-            let mid = self.take_mid();
-            self.notices.push(Event::Subscribed { mid, granted });
-        }
-        let limit = self.packet_limit();
-        let last_mid = &mut self.last_mid;
-        self.requests.send_subscribe(wanted, limit, || next_number(last_mid))
-    }
-
-    /// Why this broker must not be asked for a filter: it would end the connection (MQTT 5 section 3.2.2.3).
-    fn unavailable(&self, filter: &str) -> Option<String> {
-        if !self.broker.shared_available && filter.starts_with("$share/") {
-            return Some(codec::in_words(0x9E).into());
-        }
-        if !self.broker.wildcards_available && filter.contains(['+', '#']) {
-            return Some(codec::in_words(0xA2).into());
-        }
-        // Header, identifier, no properties, length of the filter and its options.
-        let size = filter.len() + 11;
-        if size > self.packet_limit() {
-            return Some(format!("the request takes {size} bytes, more than the broker accepts"));
-        }
-        None
-    }
-
     fn take_mid(&mut self) -> u16 {
         next_number(&mut self.last_mid)
     }
@@ -815,15 +592,4 @@ fn next_number(last: &mut u16) -> u16 {
 /// Why the broker does not take a message.
 fn refused_message(reason: &Reason) -> String {
     format!("the broker does not take the message: {}", reason.in_words())
-}
-
-/// The broker has said goodbye.
-fn ended(goodbye: Option<&Disconnect>) -> Fault {
-    let usual = Disconnect::default();
-    let goodbye = goodbye.unwrap_or(&usual);
-    let code = goodbye.reason.code;
-    let words = if code == 0 { "it does not say why" } else { codec::in_words(code) };
-    let words =
-        codec::with_details(words, goodbye.reason.text.as_deref(), goodbye.server_reference.as_deref());
-    Fault::Ended { code, reason: format!("the broker has ended the connection: {words}") }
 }

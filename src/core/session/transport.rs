@@ -1,148 +1,178 @@
-//! Byte streams to the broker: names resolved anew for each attempt, every address tried.
+//! Byte streams to the broker: TCP or a Unix socket, TLS on it, WebSocket on that.
+//!
+//! [`Connector`] makes them, anew for each attempt: names are resolved again, every address is tried, certificates
+//! that were renewed on the disk are read again. Whatever goes wrong is a sentence for the person who has to act.
 
+pub mod racing;
+pub mod tcp;
+pub mod tls;
+mod unix;
+mod websocket;
+
+use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinSet;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::options::SessionOptions;
+use super::options::{SessionOptions, seconds};
+use crate::core::config::Transport;
 
-/// How long one address may keep the next one waiting (RFC 8305 section 5).
-const STAGGER: Duration = Duration::from_millis(250);
-
-/// Opens a connection. The error is a sentence for the person who has to act.
+/// A connection to the broker that carries MQTT's bytes.
 ///
-/// # Errors
-/// Why no address of the broker could be reached.
-pub async fn connect(options: &SessionOptions, timeout: Duration) -> Result<TcpStream, String> {
-    let target = format!("{}:{}", options.host, options.port);
-    match tokio::time::timeout(timeout, connect_any(options)).await {
-        Ok(Ok(stream)) => {
-            tune(&stream, options.keepalive());
-            Ok(stream)
-        }
-        Ok(Err(reason)) => Err(reason),
-        Err(_) => Err(format!(
-            "no answer from {target} within {} s: check host and port in the section `broker`, the network, and \
-             firewalls on the way",
-            timeout.as_secs()
-        )),
-    }
+/// What `poll_write` has taken may wait in it until it is flushed, or more is written.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A connection that stands.
+pub struct Opened {
+    /// What carries MQTT's bytes.
+    pub stream: Box<dyn Stream>,
+    /// Its socket, where it takes them as they are.
+    pub socket: Option<OwnedFd>,
 }
 
-async fn connect_any(options: &SessionOptions) -> Result<TcpStream, String> {
-    let addresses = resolve(&options.host, options.port).await?;
-    let mut attempts = JoinSet::new();
-    let mut waiting = interleave(addresses).into_iter();
-    let mut failure = None;
-    loop {
-        if let Some(address) = waiting.next() {
-            let bind = (options.bind_address.clone(), options.bind_port);
-            attempts
-                .spawn(async move { connect_one(address, &bind.0, bind.1).await.map_err(|e| (address, e)) });
+/// How far an attempt has come.
+#[derive(Clone, Copy)]
+enum Stage {
+    Resolving,
+    Reaching,
+    Tls,
+    WebSocket,
+}
+
+/// Opens connections to the broker of a session.
+pub struct Connector {
+    options: SessionOptions,
+    tls: Mutex<Option<tls::Loaded>>,
+}
+
+impl Connector {
+    /// A connector that has done nothing yet.
+    pub fn new(options: SessionOptions) -> Self {
+        Self { options, tls: Mutex::new(None) }
+    }
+
+    /// Takes other options, from the next connection on.
+    pub fn configure(&mut self, options: SessionOptions) {
+        self.options = options;
+    }
+
+    /// Opens a connection. Names, addresses and handshakes have one time limit together.
+    ///
+    /// # Errors
+    /// Why there is none, and what to do.
+    pub async fn connect(&self) -> Result<Opened, String> {
+        let limit = seconds(self.options.connect_timeout);
+        let stage = Cell::new(Stage::Resolving);
+        let mut failures = Vec::new();
+        match tokio::time::timeout(limit, self.open(&stage, &mut failures)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.too_late(stage.get(), &failures, limit)),
         }
-        let finished = if waiting.len() > 0 {
-            match tokio::time::timeout(STAGGER, attempts.join_next()).await {
-                Ok(finished) => finished,
-                Err(_) => continue,
-            }
+    }
+
+    async fn open(&self, stage: &Cell<Stage>, failures: &mut Vec<tcp::Failure>) -> Result<Opened, String> {
+        let options = &self.options;
+        let mut socket;
+        let mut stream: Box<dyn Stream> = if options.transport == Transport::Unix {
+            stage.set(Stage::Reaching);
+            let stream = unix::connect(options.socket_path()).await?;
+            socket = stream.as_fd().try_clone_to_owned().ok();
+            Box::new(stream)
         } else {
-            attempts.join_next().await
+            let addresses = tcp::resolve(&options.host, options.port).await?;
+            stage.set(Stage::Reaching);
+            let stream = tcp::connect(addresses, options, failures).await?;
+            socket = stream.as_fd().try_clone_to_owned().ok();
+            Box::new(stream)
         };
-        match finished {
-            Some(Ok(Ok(stream))) => return Ok(stream),
-            Some(Ok(Err((address, error)))) => failure = Some(in_words(address, &error)),
-            None if waiting.len() == 0 => {
-                return Err(failure.unwrap_or_else(|| format!("the name {} has no address", options.host)));
+        if let Some(settings) = &options.tls {
+            stage.set(Stage::Tls);
+            socket = None;
+            let config = {
+                let mut loaded = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+                tls::load(&mut loaded, settings, options.tls_insecure).map_err(|error| error.to_string())?
+            };
+            stream = Box::new(tls::connect(stream, config, options).await?);
+        }
+        if options.transport == Transport::Websockets {
+            stage.set(Stage::WebSocket);
+            socket = None;
+            stream = Box::new(websocket::connect(stream, options).await?);
+        }
+        Ok(Opened { stream, socket })
+    }
+
+    fn too_late(&self, stage: Stage, failures: &[tcp::Failure], limit: Duration) -> String {
+        let (target, limit) = (self.options.target(), limit.as_secs_f64());
+        match stage {
+            Stage::Resolving => format!(
+                "the host name {:?} was not resolved within {limit} s: check the network, and its name server",
+                self.options.host
+            ),
+            Stage::Reaching => {
+                let others = if failures.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", tcp::clauses(failures))
+                };
+                format!(
+                    "no answer from {target} within {limit} s{others}: check host and port in the section `broker`, \
+                     the network, and firewalls on the way"
+                )
             }
-            Some(Err(_)) | None => {}
+            Stage::Tls => format!(
+                "{target} accepted the connection, but did not answer in TLS within {limit} s: check that this port \
+                 of the broker speaks TLS"
+            ),
+            Stage::WebSocket => format!(
+                "{target} accepted the connection, but did not open a WebSocket within {limit} s: check that this \
+                 port speaks HTTP"
+            ),
         }
     }
-}
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
+    /// How a connection was lost, in words.
+    pub fn lost(&self, error: &io::Error) -> String {
+        if let (Some(error), Some(settings)) = (tls::inner(error), &self.options.tls) {
+            return tls::words::of(error, settings, &self.options);
+        }
+        format!("the connection was lost ({error})")
     }
-    match tokio::net::lookup_host((host, port)).await {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => Err(format!(
-            "the host name {host:?} cannot be resolved ({error}): check `host` in the section `broker`, and the \
-             network"
-        )),
-    }
-}
 
-/// Addresses of both families in turn, in the order in which the resolver prefers them (RFC 8305 section 4).
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (preferred, other): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let mut mixed = Vec::new();
-    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
-    loop {
-        match (preferred.next(), other.next()) {
-            (None, None) => return mixed,
-            (one, two) => mixed.extend(one.into_iter().chain(two)),
+    /// What it looks like when the broker's first bytes are not MQTT, because the port speaks something else.
+    pub fn other_protocol(&self, first: &[u8]) -> Option<String> {
+        let target = self.options.target();
+        match first {
+            // An alert, or a handshake, of TLS (RFC 8446 section 5.1).
+            [21 | 22, 3, ..] => Some(format!(
+                "{target} speaks TLS: add a section `tls` to the configuration (`tls: {{}}` where the system trusts \
+                 the broker's certificate), or use the port without TLS"
+            )),
+            [b'H', b'T', b'T', ..] => Some(format!(
+                "{target} answers in HTTP: write `transport: websockets` in the section `broker`, or use the port \
+                 for MQTT"
+            )),
+            _ => None,
         }
     }
-}
 
-async fn connect_one(address: SocketAddr, bind_address: &str, bind_port: u16) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if !bind_address.is_empty() || bind_port != 0 {
-        let any: IpAddr = if address.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
-        let local = if bind_address.is_empty() {
-            any
-        } else {
-            bind_address.parse().map_err(|_| {
-                let text = format!("`bind_address` {bind_address:?} is not an IP address");
-                io::Error::new(io::ErrorKind::InvalidInput, text)
-            })?
-        };
-        // A fixed local port would otherwise be blocked for a minute after each connection.
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(local, bind_port))?;
-    }
-    socket.connect(address).await
-}
-
-/// No Nagle (small bursts would wait 40 ms), and a dead peer is noticed by the kernel too.
-fn tune(stream: &TcpStream, keepalive: Option<Duration>) {
-    // Each of these is an improvement, not a need: a kernel that refuses one still carries MQTT.
-    let _ = stream.set_nodelay(true);
-    let socket = SockRef::from(stream);
-    let interval = keepalive.unwrap_or(Duration::from_secs(60)).max(Duration::from_secs(1));
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval / 4));
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket.set_tcp_user_timeout(Some(interval * 3 / 2));
-}
-
-fn in_words(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!(
-            "nothing listens on {address}: is the broker running there? Host and port are in the section `broker`"
-        ),
-        io::ErrorKind::TimedOut => {
-            format!("no answer from {address}: is the machine on, and the network up?")
+    /// What may be wrong when the broker hangs up without an answer to CONNECT.
+    pub fn hung_up_early(&self) -> &'static str {
+        match (self.options.transport, &self.options.tls) {
+            (Transport::Tcp, None) => {
+                "the broker closed the connection without an answer to CONNECT: if this port speaks TLS, add a section \
+                 `tls`; else the broker's log says why"
+            }
+            (_, Some(tls)) if tls.certfile.is_none() => {
+                "the broker closed the connection without an answer to CONNECT: its log says why; perhaps it wants a \
+                 certificate from its clients (`certfile` in the section `tls`)"
+            }
+            _ => "the broker closed the connection without an answer to CONNECT: its log says why",
         }
-        _ => format!("{address} cannot be reached ({error})"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns_starting_with_the_preferred_one() {
-        let a = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let mixed =
-            interleave(vec![a("[::1]:1"), a("[::2]:1"), a("1.1.1.1:1"), a("2.2.2.2:1"), a("3.3.3.3:1")]);
-        let expected = vec![a("[::1]:1"), a("1.1.1.1:1"), a("[::2]:1"), a("2.2.2.2:1"), a("3.3.3.3:1")];
-        assert_eq!(mixed, expected);
     }
 }

@@ -177,11 +177,29 @@ def credentials_are_sent(run: Run) -> None:
     run.expect("pong", "1")
 
 
+@scenario("session.Encrypted", "C42")
+def tls_with_an_authority_of_ones_own(run: Run) -> None:
+    """The section `tls`, with the names of Python's `ssl` module."""
+    settings = "cert_reqs: CERT_REQUIRED, tls_version: PROTOCOL_TLS"
+    run.configure(f"tls: {{ca_certs: {run.stage.authority}, {settings}}}\n", port=run.stage.tls_port)
+    run.start()
+    run.send("ping", "1")
+    run.expect("pong", "1")
+
+
+@scenario("session.NeverPlain", "C42")
+def tls_never_becomes_plain(run: Run) -> None:
+    """With a section `tls` nothing goes out unencrypted. Neither can connect here: the port has no TLS."""
+    run.configure(f"tls: {{ca_certs: {run.stage.authority}}}\n")
+    run.launch()
+    run.wait_started_or_ended()
+
+
 @scenario(
-    "session.Encrypted",
+    "session.OldTls",
     "C42",
     differs={
-        "no-tls-yet": """
+        "tls-of-today": """
             - log INFO main started
             + crash of the process: ConfigError
             - exit -9
@@ -189,9 +207,10 @@ def credentials_are_sent(run: Run) -> None:
         """,
     },
 )
-def tls_never_becomes_plain(run: Run) -> None:
-    """With a section `tls` nothing goes out unencrypted. Neither can connect here: the broker has no TLS."""
-    run.configure("tls: {}\n")
+def an_old_tls_is_refused(run: Run) -> None:
+    """TLS 1.1, which today's OpenSSL does not speak either: 1.x was silent, and never connected."""
+    settings = f"ca_certs: {run.stage.authority}, tls_version: PROTOCOL_TLSv1_1"
+    run.configure(f"tls: {{{settings}}}\n", port=run.stage.tls_port)
     run.launch()
     run.wait_started_or_ended()
 

@@ -110,9 +110,25 @@ class Login(miqro.Service):
 
 
 class Encrypted(miqro.Service):
-    """Is told to use TLS, where the broker has none."""
+    """Is told to use TLS."""
 
     SERVICE_NAME = "s_encrypted"
+
+    @miqro.handle("ping")
+    def ping(self, payload):
+        self.publish("pong", payload)
+
+
+class NeverPlain(miqro.Service):
+    """Is told to use TLS, where the broker has none."""
+
+    SERVICE_NAME = "s_never_plain"
+
+
+class OldTls(miqro.Service):
+    """Is told to use TLS of a version that nobody speaks any more."""
+
+    SERVICE_NAME = "s_old_tls"
 
 
 class Heartbeat(miqro.Service):

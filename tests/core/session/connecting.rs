@@ -183,6 +183,11 @@ fn a_host_that_speaks_something_else_is_left_with_a_sentence() {
     peer.connect();
     peer.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let (reason, _) = failure(&mut client);
+    assert!(reason.contains("answers in HTTP: write `transport: websockets`"), "{reason}");
+    let mut peer = broker.accept();
+    peer.connect();
+    peer.send_bytes(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let (reason, _) = failure(&mut client);
     assert!(reason.contains("bytes that are not MQTT 3.1.1"), "{reason}");
     assert!(client.session.is_running());
 }
@@ -341,7 +346,9 @@ fn sockets_are_tuned() {
     let options =
         SessionOptions { host: "127.0.0.1".into(), port: broker.port(), ..SessionOptions::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(transport::connect(&options, PATIENCE)).unwrap();
+    let address = vec![std::net::SocketAddr::from(([127, 0, 0, 1], broker.port()))];
+    let connected = runtime.block_on(transport::tcp::connect(address, &options, &mut Vec::new()));
+    let stream = connected.unwrap();
     assert!(stream.nodelay().unwrap());
     let socket = socket2::SockRef::from(&stream);
     assert!(socket.keepalive().unwrap());

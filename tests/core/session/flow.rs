@@ -4,11 +4,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use miqro::core::config::Protocol;
 use miqro::core::session::codec;
 use miqro::core::session::completion::Outcome;
 use miqro::core::session::event::Event;
 use miqro::core::session::message::QoS;
-use miqro::core::session::packet::{Packet, Reason, Version};
+use miqro::core::session::packet::{ConnAckProperties, Packet, Reason, Version};
 
 use super::{Broker, Client, PATIENCE, message};
 
@@ -254,6 +255,59 @@ fn a_subscription_that_ended_offline_is_ended_at_the_broker() {
     assert!(
         matches!(peer.receive(), Packet::Subscribe(_, filters) if filters == [("kept".into(), QoS::AtMostOnce.into())])
     );
+}
+
+/// What comes in spite of the receive maximum (MQTT 5 section 3.3.4) ends the connection, and is taken when it comes
+/// again: it was not handed over the first time.
+#[test]
+fn a_qos_2_message_too_many_is_not_lost() {
+    let broker = Broker::new();
+    let (mut client, mut peer) = Client::connected(&broker, |options| {
+        options.protocol = Protocol::V5;
+        options.clean_session = false;
+        options.max_incoming_messages = 1;
+    });
+    peer.send(&Packet::Publish(message("t", "first", QoS::ExactlyOnce), Some(1)));
+    let second = Packet::Publish(message("t", "second", QoS::ExactlyOnce), Some(2));
+    peer.send(&second);
+    assert_eq!(client.message().payload, "first");
+    let reason = client.disconnected();
+    assert!(reason.contains("receive maximum"), "{reason}");
+
+    let (mut peer, _) = broker.welcome_back(true);
+    peer.send(&second);
+    assert_eq!(client.message().payload, "second");
+}
+
+/// MQTT-3.2.2-15: the broker would end the connection, and the next one, and so on.
+#[test]
+fn a_request_larger_than_the_broker_takes_is_not_sent() {
+    let broker = Broker::new();
+    let (mut client, mut peer) = Client::connected(&broker, |options| {
+        options.protocol = Protocol::V5;
+        options.clean_session = false;
+    });
+    let long = "long/".repeat(20);
+    client.session.subscribe(vec![(long.clone(), QoS::AtMostOnce), ("short".into(), QoS::AtMostOnce)]);
+    assert!(matches!(peer.receive(), Packet::Subscribe(_, filters) if filters.len() == 2));
+    drop(peer);
+    client.disconnected();
+
+    let mut peer = broker.accept();
+    peer.connect();
+    let terms = ConnAckProperties { maximum_packet_size: Some(100), ..ConnAckProperties::default() };
+    peer.send(&Packet::ConnAck(true, 0, Some(Box::new(terms))));
+    assert!(matches!(peer.receive(), Packet::Subscribe(_, filters) if filters.len() == 1));
+    let filters = vec![long.clone(), "short".into()];
+    client.session.unsubscribe(filters);
+    assert!(matches!(peer.receive(), Packet::Unsubscribe(_, filters) if filters == ["short"]));
+    match client.until(|event| matches!(event, Event::Unsubscribed { .. })) {
+        Event::Unsubscribed { refused, .. } => {
+            assert_eq!(refused[0].0, long);
+            assert!(refused[0].1.contains("111 bytes, more than the broker accepts"), "{refused:?}");
+        }
+        _ => unreachable!(),
+    }
 }
 
 /// Without [`miqro::core::session::protocol::Protocol::is_congested`] a broker that talks and does not listen

@@ -2,8 +2,10 @@
 //!
 //! Nothing here sleeps to let things settle: every wait is for an event, with [`PATIENCE`] as its deadline.
 
+mod addresses;
 mod closing;
 mod connecting;
+mod direct;
 mod durable;
 mod flow;
 mod leaks;

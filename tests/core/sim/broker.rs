@@ -260,6 +260,13 @@ impl Broker {
             || self.session.as_ref().is_none_or(|session| session.received.contains_key(&id))
     }
 
+    /// The world speaks for the broker.
+    pub fn says(&mut self, packet: &Packet) {
+        if let Some(connection) = &mut self.connection {
+            connection.says(packet);
+        }
+    }
+
     /// Says what nobody asked for. None of it may do harm.
     pub fn babble(&mut self, packet: Packet) {
         if let Some(connection) = &mut self.connection

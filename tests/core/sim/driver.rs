@@ -23,6 +23,8 @@ impl World {
         self.protocol.connection_opened(self.now);
         self.settle_given_up();
         let version = self.protocol.version();
+        // Law: what the broker has said it does not speak is not tried again at once.
+        assert!(!std::mem::take(&mut self.speaks_old) || version == Version::V311, "MQTT 5 again");
         self.tally.fallen_back +=
             u64::from(self.options.protocol != Protocol::V311 && version == Version::V311);
         self.connection = Some(Connection {
@@ -167,6 +169,7 @@ impl World {
     pub fn failed(&mut self, fault: &Fault) {
         let Some(connection) = &self.connection else { return };
         match fault {
+            Fault::Refused { code: 1, again: true, .. } => self.speaks_old = true,
             Fault::Refused { .. } | Fault::NoConnAck => {
                 self.tally.not_answered += 1;
                 assert!(!connection.accepted);

@@ -216,7 +216,8 @@ impl World {
         );
         accepted.span = Some(span);
         accepted.waits_since_offline = false;
-        let newest = self.ledger.newest.entry((message.topic.clone(), message.qos)).or_insert(number);
+        let published_qos = accepted.published_qos;
+        let newest = self.ledger.newest.entry((message.topic.clone(), published_qos)).or_insert(number);
         assert!(*newest <= number, "message {number} is sent after {newest}");
         *newest = number;
         match (message.qos, id) {
@@ -347,9 +348,9 @@ impl World {
             let number = delivery.number;
             let message = &self.ledger.accepted[usize::try_from(number).expect("numbers are small")];
             let epochs = seen.entry(number).or_default();
-            // What was in flight at a higher QoS has no order among those of the lower one.
+            // What the broker has refused at a higher QoS it may take at the lower one.
             if epochs.is_empty() && !message.downgraded {
-                let newest = newest.entry((message.topic.clone(), message.qos)).or_insert(number);
+                let newest = newest.entry((message.topic.clone(), message.published_qos)).or_insert(number);
                 assert!(*newest <= number, "message {number} arrived after {newest}");
                 *newest = number;
             }

@@ -12,7 +12,10 @@ use miqro::core::session::packet::PacketId;
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a message")]
 pub struct Accepted {
     pub topic: String,
+    /// With which it is sent: a broker may take no more than this.
     pub qos: QoS,
+    /// With which it was published: messages have an order among those of their kind.
+    pub published_qos: QoS,
     pub retain: bool,
     pub size: usize,
     pub mid: u16,

@@ -43,6 +43,7 @@ impl World {
                 self.ledger.accept(Accepted {
                     topic,
                     qos,
+                    published_qos: qos,
                     retain,
                     size,
                     mid: receipt.mid,

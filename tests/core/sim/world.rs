@@ -61,6 +61,7 @@ pub struct Incoming {
     pub seen: usize,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the world")]
 pub struct World {
     pub rng: Rng,
     pub now: Duration,
@@ -86,6 +87,8 @@ pub struct World {
     pub closing: bool,
     /// Messages that the broker does not take, of which the service has not been told.
     pub rejections: u64,
+    /// The broker has just said that it does not speak MQTT 5.
+    pub speaks_old: bool,
     pub tally: Tally,
 }
 
@@ -141,6 +144,7 @@ impl World {
             trouble,
             closing: false,
             rejections: 0,
+            speaks_old: false,
             tally: Tally::default(),
         }
     }
@@ -293,6 +297,8 @@ impl World {
         let packet = match self.rng.u8(..5) {
             // Before its PUBREC a PUBCOMP is of the wrong kind, too.
             2 if qos == Some(QoS::ExactlyOnce) && !self.broker.has_received(id) => {
+                // After the PUBREL it is the right one.
+                self.broker.says(&Packet::PubComp(id));
                 return self.client_is_told(&Packet::PubComp(id));
             }
             0 if qos != Some(QoS::AtLeastOnce) => Packet::PubAck(id, Reason::SUCCESS),

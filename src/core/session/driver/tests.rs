@@ -8,8 +8,8 @@ use tokio::io::ReadBuf;
 
 use super::super::Session;
 use super::*;
-use crate::core::session::message::QoS;
-use crate::core::session::packet::Reason;
+use crate::core::session::message::{Message, QoS};
+use crate::core::session::packet::{PacketId, Reason};
 use crate::core::wake::Wake;
 
 /// A socket that takes `takes` bytes at a time, and gives what the test has put in, each piece once the session
@@ -78,12 +78,12 @@ fn bytes(packets: &[Packet]) -> Bytes {
 }
 
 /// Runs a connection of `session` on `script` to its end.
-fn run(session: &Session, script: Script) -> (Script, End) {
+fn run<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, script: S) -> (S, End) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut driver = Driver::new(Arc::clone(&session.shared));
         let mut connection = Connection::new(Arc::clone(&session.shared), script).unwrap();
-        connection.begin();
+        connection.begin(None);
         let end = tokio::time::timeout(Duration::from_secs(20), connection.run(&mut driver)).await;
         (connection.stream, end.expect("the connection ends"))
     })
@@ -217,4 +217,50 @@ fn what_arrived_before_the_end_is_handed_over() {
     assert!(matches!(end, End::Codec(_)));
     assert_eq!(session.waiting(), 2);
     assert_eq!(script.writes.len(), 1, "nothing but CONNECT was written");
+}
+
+/// A stream that keeps what it takes, as TLS and WebSocket do when the socket is full, until it is flushed for the
+/// second time.
+struct Keeping {
+    /// CONNACK, given when CONNECT has gone out.
+    answer: Bytes,
+    flushes: usize,
+}
+
+impl AsyncRead for Keeping {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.flushes < 2 {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&std::mem::take(&mut self.answer));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Keeping {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushes += 1;
+        cx.waker().wake_by_ref();
+        if self.flushes < 2 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn what_the_stream_has_kept_is_flushed_until_it_is_out() {
+    let session = session();
+    let stream = Keeping { answer: bytes(&[Packet::ConnAck(false, 0, None)]), flushes: 0 };
+    let (_, end) = run(&session, stream);
+    assert!(matches!(end, End::Closed));
 }
