@@ -1,4 +1,4 @@
-//! What was read although the inbox is full.
+//! Messages that nobody has room for, and that stand before an answer that somebody waits for.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,14 @@ use super::packet::{Packet, PacketId};
 
 /// Messages of QoS 1 and 2 that were read for the sake of what is behind them, and have to wait for room. Nobody
 /// has acknowledged them, and if the connection ends, the broker has them still.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
     messages: VecDeque<(Message, PacketId)>,
     bytes: usize,
 }
 
 impl Held {
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -23,11 +24,13 @@ impl Held {
         self.bytes < max_bytes
     }
 
+    /// Keeps one, behind the others.
     pub fn push(&mut self, message: Message, id: PacketId) {
         self.bytes += message.size();
         self.messages.push_back((message, id));
     }
 
+    /// The one that came first.
     pub fn pop(&mut self) -> Option<Packet> {
         let (message, id) = self.messages.pop_front()?;
         self.bytes -= message.size();
