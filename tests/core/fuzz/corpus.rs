@@ -234,7 +234,27 @@ fn protocol() -> BTreeMap<String, Vec<u8>> {
         (Accept, &[0]),
         (End, &[255, 0x8b, 255, 255]),
     ];
+    // Kind, identifier, topic, four bytes, and whether it is said to be a second one.
+    let deliver = |id: u8| [2, id - 1, 0, 1, 2, 3, 4, 255];
+    let (one, two, three) = (deliver(1), deliver(2), deliver(3));
+    let flood: &[(Operation, &[u8])] = &[
+        (Connect, &[4, 0]),
+        (Accept, &[0]),
+        (Deliver, &one),
+        (Deliver, &two),
+        (Deliver, &three),
+        (Connect, &[4, 0]),
+        (Accept, &[1]),
+        (Deliver, &three),
+        (Poll, &[255]),
+        (Release, &[2]),
+        (Deliver, &one),
+        (Poll, &[255]),
+    ];
+    // The session takes two at a time.
+    let narrow = [v5[0], 3, 4, 31, 2, 0];
     BTreeMap::from([
+        ("flood-v5".into(), session(narrow, flood)),
         ("talk-v311".into(), session(v311, talk)),
         ("talk-v5".into(), session(v5, talk)),
         ("lost-v311".into(), session(v311, lost)),
