@@ -65,19 +65,12 @@ fn compare(bytes: &[u8], version: Version) -> Verdict {
     if ours == theirs {
         return Verdict::BothRead;
     }
-    match DIFFERENCES.iter().find(|known| (known.applies)(version, bytes, &ours, &theirs)) {
-        Some(known) => Verdict::Known(known.name),
-        None => {
-            let kind = format!(
-                "{version:?} {} {:?} {:?}",
-                bytes[0] >> 4,
-                ours.as_ref().err(),
-                theirs.as_ref().err()
-            );
-            let all = format!("{version:?} {bytes:02x?}\n  ours: {ours:?}\n  theirs: {theirs:?}");
-            Verdict::Unknown(kind, all)
-        }
+    if let Some(known) = DIFFERENCES.iter().find(|known| (known.applies)(version, bytes, &ours, &theirs)) {
+        return Verdict::Known(known.name);
     }
+    let errors = (ours.as_ref().err(), theirs.as_ref().err());
+    let kind = format!("{version:?} {} {errors:?}", bytes[0] >> 4);
+    Verdict::Unknown(kind, format!("{version:?} {bytes:02x?}\n  ours: {ours:?}\n  theirs: {theirs:?}"))
 }
 
 /// Changes within a packet of which the length is right in the end, so that they reach what is behind the header.

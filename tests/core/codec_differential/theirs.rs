@@ -57,7 +57,7 @@ fn their<T: TryFrom<u8, Error: Debug>>(code: u8) -> T {
 }
 
 macro_rules! connect {
-    ($connect:expr, $properties:expr) => {{
+    ($connect:expr, $clean:ident, $properties:expr) => {{
         let connect = $connect;
         let will = connect.will_topic().map(|topic| Will {
             topic: topic.into(),
@@ -72,7 +72,7 @@ macro_rules! connect {
         Packet::Connect(Connect {
             properties: $properties,
             client_id: connect.client_id().into(),
-            clean_session: connect.clean_start(),
+            clean_session: connect.$clean(),
             keepalive: connect.keep_alive(),
             will,
             login: login.transpose().map_err(|error: &str| error.to_owned())?,
@@ -103,20 +103,7 @@ fn read_311(first: u8, body: &[u8]) -> Read {
     Ok(match first >> 4 {
         1 => {
             let connect = whole(body, v3_1_1::Connect::parse)?;
-            // It has another name for it there.
-            struct Named(v3_1_1::Connect);
-            impl std::ops::Deref for Named {
-                type Target = v3_1_1::Connect;
-                fn deref(&self) -> &v3_1_1::Connect {
-                    &self.0
-                }
-            }
-            impl Named {
-                fn clean_start(&self) -> bool {
-                    self.0.clean_session()
-                }
-            }
-            connect!(Named(connect), None)
+            connect!(connect, clean_session, None)
         }
         2 => {
             let ack = whole(body, v3_1_1::Connack::parse)?;
@@ -184,7 +171,7 @@ fn read_5(first: u8, body: &[u8]) -> Read {
                     _ => {}
                 }
             }
-            connect!(connect, Some(Box::new(properties)))
+            connect!(connect, clean_start, Some(Box::new(properties)))
         }
         2 => {
             let ack = whole(body, v5_0::Connack::parse)?;
@@ -270,13 +257,13 @@ fn properties_read(properties: &[Property]) -> Properties {
     for property in properties {
         match property {
             Property::PayloadFormatIndicator(format) => {
-                all.is_text = Some(format.val() == PayloadFormat::String as u8)
+                all.is_text = Some(format.val() == PayloadFormat::String as u8);
             }
             Property::MessageExpiryInterval(seconds) => all.expiry = Some(seconds.val()),
             Property::ContentType(text) => all.content_type = Some(text.val().into()),
             Property::ResponseTopic(text) => all.response_topic = Some(text.val().into()),
             Property::CorrelationData(data) => {
-                all.correlation_data = Some(Bytes::copy_from_slice(data.val()))
+                all.correlation_data = Some(Bytes::copy_from_slice(data.val()));
             }
             Property::SubscriptionIdentifier(id) => all.subscription_ids.push(id.val()),
             Property::UserProperty(pair) => all.user.push((pair.key().into(), pair.val().into())),
@@ -387,7 +374,7 @@ fn written_311(packet: &Packet) -> Vec<u8> {
         Packet::PubRel(id) => ack!(Pubrel, id),
         Packet::PubComp(id) => ack!(Pubcomp, id),
         Packet::SubAck(id, granted, _) => {
-            let codes = granted.iter().map(|grant| their::<code::SubackReturnCode>(byte(grant)));
+            let codes = granted.iter().map(|grant| their::<code::SubackReturnCode>(byte(*grant)));
             v3_1_1::Suback::builder()
                 .packet_id(*id)
                 .return_codes(codes.collect())
@@ -401,7 +388,7 @@ fn written_311(packet: &Packet) -> Vec<u8> {
     }
 }
 
-fn byte(grant: &Result<QoS, u8>) -> u8 {
+fn byte(grant: Result<QoS, u8>) -> u8 {
     grant.map_or_else(|code| code, |qos| qos as u8)
 }
 
@@ -432,7 +419,7 @@ fn written_5(packet: &Packet) -> Vec<u8> {
         Packet::PubRel(id) => ack!(Pubrel, id, &Reason::SUCCESS),
         Packet::PubComp(id) => ack!(Pubcomp, id, &Reason::SUCCESS),
         Packet::SubAck(id, granted, text) => {
-            let codes = granted.iter().map(|grant| their::<code::SubackReasonCode>(byte(grant)));
+            let codes = granted.iter().map(|grant| their::<code::SubackReasonCode>(byte(*grant)));
             v5_0::Suback::builder()
                 .packet_id(*id)
                 .reason_codes(codes.collect())

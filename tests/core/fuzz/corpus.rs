@@ -14,7 +14,6 @@ use miqro::core::session::packet::{
 };
 
 use super::targets;
-use super::targets::protocol::Operation::{self, *};
 
 fn message(qos: QoS, properties: Option<Properties>) -> Message {
     Message {
@@ -154,98 +153,6 @@ fn codec() -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// Options, and what happens.
-fn protocol() -> BTreeMap<String, Vec<u8>> {
-    let session = |options: [u8; 6], operations: &[(Operation, &[u8])]| {
-        let mut input = options.to_vec();
-        for (operation, details) in operations {
-            input.push(*operation as u8);
-            input.extend_from_slice(details);
-        }
-        input
-    };
-    let [v311, v5, auto] = [0, 1, 2].map(|choice| [choice | 8, 3, 4, 31, 15, 0]);
-    let publish = |flags: u8| [flags, 5, 0];
-    let talk: &[(Operation, &[u8])] = &[
-        (Connect, &[4, 0]),
-        (Accept, &[0]),
-        (Subscribe, &[1, 1, 0, 2]),
-        (Greeted, &[]),
-        (Poll, &[255]),
-        (Write, &[255, 255]),
-        (Publish, &publish(0)),
-        (Publish, &publish(1)),
-        (Publish, &publish(2)),
-        (Poll, &[255]),
-        (Write, &[255, 255]),
-        (Answer, &[0, 2, 1, 1, 1, 255]),
-        (Deliver, &[2, 1, 0, b'1', b'2', b'3', b'4', 0]),
-        (Poll, &[255]),
-        (Release, &[1]),
-        (Acknowledge, &[0, 255, 0]),
-        (Acknowledge, &[0, 255, 0]),
-        (Poll, &[255]),
-        (Acknowledge, &[0, 255, 0]),
-        (Unsubscribe, &[0, 0]),
-        (Poll, &[255]),
-        (Answer, &[0, 1, 0, 0]),
-        (Wait, &[4, 0]),
-        (Poll, &[255]),
-        (Answer, &[0, 0, 2]),
-        (Close, &[0]),
-        (Poll, &[255]),
-    ];
-    let lost: &[(Operation, &[u8])] = &[
-        (Publish, &publish(1)),
-        (Publish, &publish(2 | 4 | 8)),
-        (Connect, &[4, 0]),
-        (Accept, &[0]),
-        (Greeted, &[]),
-        (Poll, &[255]),
-        (Write, &[0, 30]),
-        (Lose, &[]),
-        (Connect, &[4, 0]),
-        (Accept, &[1]),
-        (Poll, &[255]),
-        (Acknowledge, &[0, 255, 0]),
-        (Wait, &[1, 0]),
-        (Lose, &[]),
-        (Connect, &[4, 0]),
-        (Accept, &[0]),
-        (Poll, &[255]),
-    ];
-    let bytes: Vec<u8> =
-        packets(Version::V311).iter().flat_map(|(_, p)| encoded(p, Version::V311)).take(255).collect();
-    let bytes5: Vec<u8> =
-        packets(Version::V5).iter().flat_map(|(_, p)| encoded(p, Version::V5)).take(255).collect();
-    let raw = |bytes: &[u8]| [&[u8::try_from(bytes.len()).unwrap()], bytes].concat();
-    let terms: &[(Operation, &[u8])] = &[
-        (Publish, &publish(2 | 128)),
-        (Connect, &[4, 0]),
-        (Accept, &[0x7e, 2, 1, 60, 5]),
-        (Publish, &publish(2 | 128)),
-        (Publish, &[1, 200, 0]),
-        (Poll, &[255]),
-        (Acknowledge, &[0, 255, 0]),
-        (Refuse, &[0x84, 255]),
-        (Connect, &[4, 0]),
-        (Refuse, &[0x84, 255]),
-        (Connect, &[4, 0]),
-        (Accept, &[0]),
-        (End, &[255, 0x8b, 255, 255]),
-    ];
-    BTreeMap::from([
-        ("talk-v311".into(), session(v311, talk)),
-        ("talk-v5".into(), session(v5, talk)),
-        ("lost-v311".into(), session(v311, lost)),
-        ("lost-v5".into(), session(v5, lost)),
-        ("terms-v5".into(), session(v5, terms)),
-        ("terms-auto".into(), session(auto, terms)),
-        ("bytes-v311".into(), session(v311, &[(Connect, &[4, 0]), (Bytes, &raw(&bytes)), (Poll, &[255])])),
-        ("bytes-v5".into(), session(v5, &[(Connect, &[4, 0]), (Bytes, &raw(&bytes5)), (Poll, &[255])])),
-    ])
-}
-
 /// Kind and length of a record, and its body; see the target.
 fn journal() -> BTreeMap<String, Vec<u8>> {
     let record = |body: &[u8]| [&[0, u8::try_from(body.len()).unwrap()], body].concat();
@@ -278,7 +185,7 @@ fn journal() -> BTreeMap<String, Vec<u8>> {
 pub fn of(target: &str) -> BTreeMap<String, Vec<u8>> {
     match target {
         "codec" => codec(),
-        "protocol" => protocol(),
+        "protocol" => super::sessions::protocol(),
         "journal" => journal(),
         _ => super::yaml::CORPUS
             .iter()

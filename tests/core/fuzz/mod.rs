@@ -6,6 +6,7 @@
 
 pub mod corpus;
 mod packets;
+mod sessions;
 pub mod targets;
 mod yaml;
 

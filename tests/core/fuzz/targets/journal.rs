@@ -48,7 +48,9 @@ fn model(file: &[u8]) -> (BTreeMap<u64, Owed>, usize) {
 fn apply(owed: &mut BTreeMap<u64, Owed>, mut body: &[u8]) -> bool {
     let Ok(kind) = body.try_get_u8() else { return false };
     if kind == 5 {
-        owed.values_mut().for_each(|owed| (owed.id, owed.received) = (None, false));
+        for owed in owed.values_mut() {
+            (owed.id, owed.received) = (None, false);
+        }
         return true;
     }
     let Ok(number) = body.try_get_u64() else { return false };
@@ -95,7 +97,9 @@ pub fn take(input: &[u8]) {
     let next = model.last_key_value().map_or(0, |(number, _)| *number) + 1;
     let message = Owed { number: next, body: Bytes::from_static(b"next"), id: Some(7), received: false };
     let mut notes = vec![Note::SessionLost, Note::Accepted(next, message.body.clone()), Note::Sent(next, 7)];
-    model.values_mut().for_each(|owed| (owed.id, owed.received) = (None, false));
+    for owed in model.values_mut() {
+        (owed.id, owed.received) = (None, false);
+    }
     if let Some((first, _)) = model.pop_first() {
         notes.push(Note::Settled(first));
     }

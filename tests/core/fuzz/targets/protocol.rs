@@ -1,13 +1,15 @@
 //! The state machine of a session between a service and a broker that do as they like: requests, time, packets and
 //! bytes in any order. It never panics, keeps to the protocol in what it sends, and stays within its bounds.
 
-use std::collections::{HashMap, HashSet};
+mod wire;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use miqro::core::config::Protocol as Choice;
-use miqro::core::session::codec::{self, decode, encode, encode_publish};
+use miqro::core::session::codec::decode;
 use miqro::core::session::completion::{Completion, Outcome};
 use miqro::core::session::event::Event;
 use miqro::core::session::message::{Message, Properties, QoS};
@@ -16,9 +18,10 @@ use miqro::core::session::outbox::Urgency;
 use miqro::core::session::packet::{
     ConnAckProperties, Disconnect, Packet, PacketId, Reason, Subscription, Version,
 };
-use miqro::core::session::protocol::{Fault, Protocol, Sink};
+use miqro::core::session::protocol::{Fault, Protocol};
 
 use super::Input;
+use wire::{Asked, Wire};
 
 /// What the service does, what the broker does, and what happens to the connection. An input is the options, and then
 /// these, each with what it needs.
@@ -101,114 +104,6 @@ pub fn take(input: &[u8]) -> Reached {
     }
     world.end();
     world.reached
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Publish { qos: QoS, released: bool },
-    Request,
-}
-
-/// The wire of one connection, and what the laws need to know of it.
-struct Wire {
-    version: Version,
-    bytes: u64,
-    taken: u64,
-    batch: u64,
-    /// The first packet is CONNECT, and there is one only.
-    connect_sent: bool,
-    accepted: bool,
-    goodbye: bool,
-    terms: ConnAckProperties,
-    /// Identifiers that were sent on this connection and wait for the end of their exchange.
-    open: HashMap<PacketId, Asked>,
-    sent: u32,
-    window: usize,
-    input: BytesMut,
-}
-
-impl Wire {
-    fn under_way(&self) -> usize {
-        self.open.values().filter(|asked| matches!(asked, Asked::Publish { .. })).count()
-    }
-
-    fn record(&mut self, packet: &Packet, written: &[u8]) {
-        assert!(!self.goodbye, "{packet:?} follows DISCONNECT");
-        let is_connect = matches!(packet, Packet::Connect(_));
-        assert!(self.connect_sent != is_connect, "{packet:?}: CONNECT comes first, and once");
-        assert!(self.accepted || is_connect, "{packet:?} before CONNACK");
-        self.connect_sent = true;
-        self.sent += 1;
-        self.bytes += written.len() as u64;
-        let mut bytes = BytesMut::from(written);
-        let read = decode(&mut bytes, codec::MAX_REMAINING_LENGTH, self.version);
-        assert_eq!(read.expect("what is sent can be read"), Some(as_read(packet, self.version)));
-        assert!(bytes.is_empty());
-        // Acknowledgements have no shorter form.
-        if matches!(packet, Packet::Publish(..) | Packet::Subscribe(..) | Packet::Unsubscribe(..)) {
-            let limit = self.terms.maximum_packet_size.map_or(usize::MAX, |size| size as usize);
-            assert!(written.len() <= limit, "{} bytes to a broker that takes {limit}", written.len());
-        }
-        match packet {
-            Packet::Publish(message, id) => {
-                assert!(message.qos <= self.terms.maximum_qos);
-                assert!(self.terms.retain_available || !message.retain);
-                assert_eq!(id.is_some(), message.qos > QoS::AtMostOnce);
-                assert!(!message.dup || id.is_some(), "DUP at QoS 0");
-                if let Some(id) = *id {
-                    let asked = Asked::Publish { qos: message.qos, released: false };
-                    assert!(self.open.insert(id, asked).is_none(), "the identifier {id} is in use");
-                    assert!(self.under_way() <= self.window, "more under way than allowed");
-                }
-            }
-            Packet::Subscribe(id, _) | Packet::Unsubscribe(id, _) => {
-                assert!(self.open.insert(*id, Asked::Request).is_none(), "the identifier {id} is in use");
-            }
-            Packet::Disconnect(_) => self.goodbye = true,
-            _ => {}
-        }
-    }
-}
-
-/// A packet as the other end sees it: 3.1.1 cannot say all that MQTT 5 can.
-fn as_read(packet: &Packet, version: Version) -> Packet {
-    let mut packet = packet.clone();
-    match &mut packet {
-        Packet::Publish(message, _) => {
-            let properties = message.properties.take();
-            message.properties =
-                properties.filter(|all| version == Version::V5 && **all != Properties::default());
-        }
-        Packet::Subscribe(_, filters) if version == Version::V311 => {
-            filters.iter_mut().for_each(|(_, how)| *how = how.qos.into());
-        }
-        _ => {}
-    }
-    packet
-}
-
-impl Sink for Wire {
-    fn offset(&self) -> u64 {
-        self.bytes
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes - self.taken >= self.batch
-    }
-
-    fn publish(&mut self, message: &mut Message, id: PacketId, dup: bool) {
-        let mut written = BytesMut::new();
-        encode_publish(message, id, dup, &mut written, self.version)
-            .expect("what was accepted can be written");
-        let packet = Packet::Publish(Message { dup, ..message.clone() }, (id != 0).then_some(id));
-        self.record(&packet, &written);
-    }
-
-    fn packet(&mut self, packet: &Packet) {
-        let mut written = BytesMut::new();
-        encode(packet, &mut written, self.version).expect("what the session says can be written");
-        self.record(packet, &written);
-    }
 }
 
 struct World {
@@ -357,20 +252,8 @@ impl World {
     fn connect(&mut self, input: &mut Input<'_>) {
         self.lose();
         self.protocol.connection_opened(self.now);
-        self.wire = Some(Wire {
-            version: self.protocol.version(),
-            bytes: 0,
-            taken: 0,
-            batch: 1 + u64::from(input.u16() % 2048),
-            connect_sent: false,
-            accepted: false,
-            goodbye: false,
-            terms: ConnAckProperties::default(),
-            open: HashMap::new(),
-            sent: 0,
-            window: self.options.max_inflight.max(1),
-            input: BytesMut::new(),
-        });
+        let batch = 1 + u64::from(input.u16() % 2048);
+        self.wire = Some(Wire::new(self.protocol.version(), batch, self.options.max_inflight.max(1)));
         self.poll(true);
     }
 
@@ -446,7 +329,7 @@ impl World {
     fn notices(&mut self) {
         let mut events = Vec::new();
         self.protocol.take_notices(&mut events);
-        self.heard(&events, None);
+        Self::heard(&events, None);
         self.protocol.take_notes();
     }
 
@@ -455,7 +338,7 @@ impl World {
         wire.taken = (wire.taken + count).min(wire.bytes);
         let mut events = Vec::new();
         self.protocol.written(wire.taken, self.now, &mut events);
-        self.heard(&events, None);
+        Self::heard(&events, None);
     }
 
     /// An identifier that was sent and waits for its answer; now and then, one that was not.
@@ -531,12 +414,12 @@ impl World {
             }
             _ => {}
         }
-        self.heard(&events, known);
+        Self::heard(&events, known);
         self.notices();
     }
 
     /// Law: a QoS 2 message is handed over once (`known`: whether it was), and what is said is said in words.
-    fn heard(&mut self, events: &[Event], known: Option<bool>) {
+    fn heard(events: &[Event], known: Option<bool>) {
         assert!(events.len() < 1000, "{} events at once", events.len());
         let messages = events.iter().filter(|event| matches!(event, Event::Message(_))).count();
         if let Some(known) = known {
@@ -553,7 +436,9 @@ impl World {
                         .for_each(|words| check_sentence(words));
                 }
                 Event::Unsubscribed { refused, .. } => {
-                    refused.iter().for_each(|(_, words)| check_sentence(words))
+                    for (_, words) in refused {
+                        check_sentence(words);
+                    }
                 }
                 _ => {}
             }
@@ -561,18 +446,12 @@ impl World {
     }
 
     fn tick(&mut self) {
-        match self.protocol.tick(self.now) {
-            Err(fault) => self.failed(&fault),
-            // Law: whoever waits until the deadline does not spin.
-            Ok(()) => {
-                let deadline = self.protocol.deadline();
-                assert!(
-                    deadline.is_none_or(|deadline| deadline > self.now),
-                    "{deadline:?} at {:?}",
-                    self.now
-                );
-            }
+        if let Err(fault) = self.protocol.tick(self.now) {
+            return self.failed(&fault);
         }
+        // Law: whoever waits until the deadline does not spin.
+        let deadline = self.protocol.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline > self.now), "{deadline:?} at {:?}", self.now);
     }
 
     fn failed(&mut self, fault: &Fault) {
