@@ -136,6 +136,9 @@ difference(
     "connection.",
 )
 difference(
+    "async-def", "`async def` handlers and loops are run; 1.3.0 made their coroutines and forgot them."
+)
+difference(
     "wait-for-work", "A service may override `_wait_for_work` to wait for a device; 1.3.0 had no such method."
 )
 

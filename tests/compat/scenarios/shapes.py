@@ -56,6 +56,23 @@ def wait_for_work_on_a_serial_port(run: Run) -> None:
 
 
 @scenario(
+    "shapes.Awaiting",
+    "C20",
+    differs={
+        "async-def": """
+            + wire service/r_awaiting/answer q0 r0 x
+        """,
+    },
+)
+def async_handler(run: Run) -> None:
+    """An `async def` handler beside an ordinary one."""
+    run.start()
+    run.send("ask", "x")
+    run.send("plain", "x")
+    run.expect("plain_answer", "x")
+
+
+@scenario(
     "shapes.Threaded",
     "C2 C54",
     differs={

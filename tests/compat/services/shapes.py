@@ -105,6 +105,20 @@ class WaitsForPort(Meter):
         super()._on_connect(client, *args)
 
 
+class Awaiting(miqro.Service):
+    """An `async def` handler, whose coroutine 1.3.0 makes and forgets."""
+
+    SERVICE_NAME = "r_awaiting"
+
+    @miqro.handle("ask")
+    async def ask(self, payload):
+        self.publish("answer", payload)
+
+    @miqro.handle("plain")
+    def plain(self, payload):
+        self.publish("plain_answer", payload)
+
+
 class Threaded(miqro.Service, threading.Thread):
     """A service that is a thread."""
 
