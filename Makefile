@@ -124,6 +124,7 @@ soak: toolchain ## Give a million random inputs to everything that reads what ot
 		cargo test --locked --test core fuzz:: -- --nocapture
 	MIQRO_FUZZ_INPUTS=1000000 MIQRO_FUZZ_SEED=$(or $(SOAK_SEED),1) \
 		cargo test --locked --test core codec_differential
+	SIM_SEEDS=$(or $(SOAK_WORLDS),10000) cargo test --locked --test core sim::the_laws_hold
 	@scripts/fuzz.sh --runs 1000000 codec
 	@scripts/fuzz.sh --runs 100000 protocol yaml journal
 

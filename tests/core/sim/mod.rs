@@ -156,6 +156,25 @@ fn the_laws_hold_whatever_the_broker_speaks() {
     assert!(sum.steps < SEEDS_AUTO * STEPS || sum.fallen_back > 1000, "{sum:#?}");
 }
 
+/// C43: an hour on a link that breaks every second.
+#[test]
+fn the_laws_hold_for_an_hour_of_flapping() {
+    for (protocol, seed) in [(Choice::V311, 0), (Choice::V311, 1), (Choice::V5, 0), (Choice::V5, 1)] {
+        let mut world = World::new(seed, protocol);
+        let mut next = world.now;
+        while world.now < Duration::from_secs(3600) {
+            world.step();
+            if world.now >= next && world.connection.is_some() {
+                world.cut();
+                next = world.now + Duration::from_secs(1);
+            }
+        }
+        world.settle();
+        world.close();
+        assert!(world.tally.connections > 1500, "{:#?}", world.tally);
+    }
+}
+
 /// Worlds in which a law was broken once; they stay.
 #[test]
 fn what_was_broken_once_is_not_broken_again() {
