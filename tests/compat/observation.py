@@ -141,7 +141,8 @@ def parse_log(lines: Iterable[str]) -> tuple[list[Record], list[str]]:
     for line in lines:
         if found := _RECORD.match(line):
             records.append(Record(found[1].rpartition(".")[2], found[2], found[3], None))
-            thread = in_traceback = False
+            # Another thread may log while one that dies writes its traceback, line by line.
+            in_traceback = in_traceback and thread
         elif line.startswith("Exception in thread"):
             thread = True
         elif line.startswith("Traceback (most recent call last)"):
@@ -149,6 +150,7 @@ def parse_log(lines: Iterable[str]) -> tuple[list[Record], list[str]]:
         elif in_traceback and line and not line.startswith((" ", "During handling", "The above")):
             in_traceback = False
             if thread:
+                thread = False
                 crashes.append(f"crash of a thread: {error_type(line)}")
             elif records:
                 records[-1] = records[-1]._replace(error=line)

@@ -14,6 +14,7 @@ import pytest
 from compat import scenarios
 from compat.compare import Outcome, run_all
 from compat.differences import DIFFERENCES
+from compat.observation import parse_log
 from compat.report import write_report
 from compat.run import Side, Stage
 from compat.scenario import SCENARIOS
@@ -112,3 +113,22 @@ def test_there_are_scenarios_for_every_section_of_the_contract() -> None:
     # Async (C70 to C72), test tools (C60) and what is told apart by no third client have no counterpart in 1.3.0.
     assert {1, 2, 3, 4, 5, *range(10, 18), 18, 19, *range(30, 38), 40, 41, 42, 43, 44, 45, 46} <= covered
     assert {50, 51, 52, 53, 55, 56, 57, 58, 59, 61} <= covered
+
+
+def test_what_another_thread_logs_meanwhile_does_not_hide_the_death_of_one() -> None:
+    """A traceback is written line by line, and 1.x logs on its main thread while its network thread dies."""
+    record = "2026-01-01 00:00:00,000  h_raises.main  INFO \tMQTT disconnected, rc=7"
+    lines = [
+        "Exception in thread Thread-1:",
+        "Traceback (most recent call last):",
+        '  File "x.py", line 1, in f',
+        record,
+        "    1 / 0",
+        "ZeroDivisionError: division by zero",
+        "Traceback (most recent call last):",
+        "ValueError: of the main thread",
+    ]
+    records, crashes = parse_log(lines)
+    assert [item.message for item in records] == ["MQTT disconnected, rc=7"]
+    assert crashes == ["crash of a thread: ZeroDivisionError"]
+    assert records[0].error == "ValueError: of the main thread"
