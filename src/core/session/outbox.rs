@@ -505,19 +505,30 @@ impl Outbox {
         true
     }
 
-    /// The connection ended after the socket had taken `offset` bytes: what is in flight is due again, and
-    /// QoS 0 messages that were not written whole go back to the head of the queue.
+    /// The connection ended after the socket had taken `offset` bytes: what is in flight is due again. What was not
+    /// written, or at QoS 0 not written whole, goes back to the head of the queue, in order: the broker has seen
+    /// nothing of it, and at another QoS it must not be overtaken by what came after it.
     pub fn connection_lost(&mut self, offset: u64) {
-        for entry in &mut self.inflight {
-            entry.dup |= !entry.due && entry.stage == Stage::Publish && entry.offset < offset;
-            entry.due = true;
+        let mut unseen = Vec::new();
+        for mut entry in std::mem::take(&mut self.inflight) {
+            let written = entry.dup || entry.due || entry.stage == Stage::Release || entry.offset < offset;
+            if written {
+                entry.dup |= !entry.due && entry.stage == Stage::Publish;
+                entry.due = true;
+                self.inflight.push_back(entry);
+            } else {
+                // Behind what ends where it begins.
+                unseen.push((entry.offset, true, entry.outgoing));
+            }
         }
         self.due = self.inflight.len();
-        // What is left of the greeting goes to the queue, behind what was taken from it before.
+        unseen.extend(self.writing.drain(..).map(|(end, outgoing)| (end, false, outgoing)));
+        unseen.sort_by_key(|(place, begins, _)| (*place, *begins));
+        // What is left of the greeting goes behind what was taken from it before.
         while let Some(outgoing) = self.lane.pop_back() {
             self.queue.push_front(outgoing);
         }
-        while let Some((_, outgoing)) = self.writing.pop_back() {
+        for (_, _, outgoing) in unseen.into_iter().rev() {
             self.queue.push_front(outgoing);
         }
     }

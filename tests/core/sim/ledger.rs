@@ -1,6 +1,6 @@
 //! What the world knows of each message, apart from what the session believes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,14 +157,21 @@ impl Ledger {
 
     /// The connection has ended; the socket had taken `taken` bytes of its stream.
     pub fn connection_lost(&mut self, taken: u64) {
-        for message in &mut self.accepted {
+        let mut unseen = HashSet::new();
+        for (number, message) in (0..).zip(&mut self.accepted) {
             if let Some((begin, end)) = message.span.take() {
                 message.was_on_wire |= begin < taken && message.qos != QoS::AtMostOnce;
                 message.may_be_lost |= end <= taken && message.qos == QoS::AtMostOnce;
-                message.is_in_flight &= message.qos != QoS::AtMostOnce;
+                // Of which the broker has seen nothing, that waits as before.
+                // A broker that babbles may have said of a QoS 2 message that it has it.
+                let received = message.received && message.qos == QoS::ExactlyOnce;
+                if !message.was_on_wire && !received {
+                    message.is_in_flight = false;
+                    unseen.insert(number);
+                }
             }
         }
-        self.ids.retain(|_, holder| matches!(holder, Holder::Publish(_)));
+        self.ids.retain(|_, holder| matches!(holder, Holder::Publish(number) if !unseen.contains(number)));
         self.newest.clear();
     }
 
