@@ -145,12 +145,16 @@ impl Shared {
                 break true;
             }
             let all = out.write_directly();
-            let (taken, full) = (out.taken(), out.was_full());
+            let full = out.was_full();
             if all && !full {
                 out.held();
             }
             drop(out);
-            self.protocol().written(taken, now, &mut events);
+            let mut protocol = self.protocol();
+            // Read under the lock: by now it may be another connection, which counts from zero.
+            let taken = self.out().taken();
+            protocol.written(taken, now, &mut events);
+            drop(protocol);
             if !(all && full) {
                 break all;
             }
