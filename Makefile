@@ -24,7 +24,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 4
 
 # What `make test` does, in this order: what fails quickly comes first.
-CHECKS := fmt-check lint test-rust build stubs-check types test-py
+CHECKS := fmt-check lint test-rust build instructions stubs-check types test-py
 
 .PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs proof-upgrade \
 	stubs-check wheel lock clean toolchain toolchain-lint broker
@@ -143,6 +143,19 @@ faults: build broker ## Cut links and kill brokers under load, and count what is
 
 flood: build broker ## Send ten million messages through a broker, and watch the memory (FLOOD_ARGS="--qos 1")
 	@cd tests && $(BIN)/python -m faults.flood $(FLOOD_ARGS)
+
+.PHONY: bench-core instructions instructions-accept
+
+bench-core: toolchain ## Time the engine's hot paths, without Python (BENCH_ARGS="router" for a part)
+	cargo bench --locked --bench core -- $(BENCH_ARGS)
+
+instructions: setup toolchain ## Count the instructions of the engine's hot paths, and compare with what is recorded
+	@scripts/valgrind.sh
+	@$(BIN)/python scripts/instructions.py $(INSTRUCTIONS_ARGS)
+
+instructions-accept: setup toolchain ## Record the counts of today in benches/instructions.json
+	@scripts/valgrind.sh
+	@$(BIN)/python scripts/instructions.py --accept
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so
