@@ -65,7 +65,7 @@ lint: lint-rust lint-python ## Run clippy, without and with the bindings, and ru
 
 lint-rust: setup toolchain-lint
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --features python -- -D warnings
+	cargo clippy --locked --all-targets --features python,instructions -- -D warnings
 
 lint-python: setup
 	$(BIN)/ruff check .
@@ -147,7 +147,7 @@ flood: build broker ## Send ten million messages through a broker, and watch the
 .PHONY: bench-core instructions instructions-accept
 
 bench-core: toolchain ## Time the engine's hot paths, without Python (BENCH_ARGS="router" for a part)
-	cargo bench --locked --bench core -- $(BENCH_ARGS)
+	cargo bench --locked --features bench --bench core -- $(BENCH_ARGS)
 
 instructions: setup toolchain ## Count the instructions of the engine's hot paths, and compare with what is recorded
 	@scripts/valgrind.sh
