@@ -144,7 +144,7 @@ faults: build broker ## Cut links and kill brokers under load, and count what is
 flood: build broker ## Send ten million messages through a broker, and watch the memory (FLOOD_ARGS="--qos 1")
 	@cd tests && $(BIN)/python -m faults.flood $(FLOOD_ARGS)
 
-.PHONY: bench-core instructions instructions-accept
+.PHONY: bench-core instructions instructions-accept instructions-python
 
 bench-core: toolchain ## Time the engine's hot paths, without Python (BENCH_ARGS="router" for a part)
 	cargo bench --locked --features bench --bench core -- $(BENCH_ARGS)
@@ -156,6 +156,10 @@ instructions: setup toolchain ## Count the instructions of the engine's hot path
 instructions-accept: setup toolchain ## Record the counts of today in benches/instructions.json
 	@scripts/valgrind.sh
 	@$(BIN)/python scripts/instructions.py --accept
+
+instructions-python: build ## Count the instructions of a publish as a service sees it (PROFILE=release)
+	@scripts/valgrind.sh
+	@$(BIN)/python benches/python_instructions.py
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so
