@@ -1,8 +1,9 @@
 """Count the instructions of the engine's hot paths, and compare them with benches/instructions.json.
 
 Callgrind counts what ``benches/core/instructions.rs`` does, row by row; start-up and preparation do not count. Counts
-hardly depend on the machine or its load (0.3 %, the seeds of hash tables), but on the compiler and the processor's
-architecture: the file says with which it was recorded, and is compared with the same only.
+hardly depend on the machine or its load (0.3 %, the seeds of hash tables), but on the compiler, the processor's
+architecture and the C library (malloc, memcpy): the file says with which it was recorded, and is compared with the
+same only.
 
 Usage: ``python scripts/instructions.py [--strict | --accept]``. Exit status 1: a row needs over 5 % more instructions
 than recorded, a row is missing, or, with ``--strict``, nothing can be compared.
@@ -67,7 +68,7 @@ def toolchain() -> dict[str, str]:
     version = subprocess.run(
         ["rustc", "--version"], capture_output=True, text=True, check=True
     ).stdout.split()[1]
-    return {"rustc": version, "arch": platform.machine()}
+    return {"rustc": version, "arch": platform.machine(), "libc": " ".join(platform.libc_ver())}
 
 
 def build() -> Path:
@@ -149,7 +150,7 @@ def accept() -> int:
 
 def words(kind: dict[str, str]) -> str:
     """Return a toolchain in words."""
-    return f"rustc {kind['rustc']} on {kind['arch']}"
+    return f"rustc {kind['rustc']} on {kind['arch']} with {kind['libc']}"
 
 
 def main() -> int:

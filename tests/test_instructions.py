@@ -81,7 +81,7 @@ def test_the_check_passes_where_counts_are_as_recorded(
     assert "2 rows need no more instructions than recorded" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", [{"rustc": "1.0.0"}, {"arch": "pdp11"}])
+@pytest.mark.parametrize("kind", [{"rustc": "1.0.0"}, {"arch": "pdp11"}, {"libc": "glibc 1.0"}])
 @pytest.mark.parametrize(("strict", "status", "word"), [(False, 0, "note: "), (True, 1, "error: ")])
 def test_another_toolchain_is_not_compared_with_and_never_passes_silently(
     script: ModuleType,
