@@ -24,7 +24,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 4
 
 # What `make test` does, in this order: what fails quickly comes first.
-CHECKS := fmt-check lint test-rust build stubs-check types test-py
+CHECKS := fmt-check lint test-rust build instructions stubs-check types test-py
 
 .PHONY: help all demo test setup compat-venv test-compat build fmt fmt-check lint lint-rust lint-python test-rust test-py types stubs proof-upgrade \
 	stubs-check wheel lock clean toolchain toolchain-lint broker
@@ -65,7 +65,7 @@ lint: lint-rust lint-python ## Run clippy, without and with the bindings, and ru
 
 lint-rust: setup toolchain-lint
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --features python -- -D warnings
+	cargo clippy --locked --all-targets --features python,instructions -- -D warnings
 
 lint-python: setup
 	$(BIN)/ruff check .
@@ -143,6 +143,23 @@ faults: build broker ## Cut links and kill brokers under load, and count what is
 
 flood: build broker ## Send ten million messages through a broker, and watch the memory (FLOOD_ARGS="--qos 1")
 	@cd tests && $(BIN)/python -m faults.flood $(FLOOD_ARGS)
+
+.PHONY: bench-core instructions instructions-accept instructions-python
+
+bench-core: toolchain ## Time the engine's hot paths, without Python (BENCH_ARGS="router" for a part)
+	cargo bench --locked --features bench --bench core -- $(BENCH_ARGS)
+
+instructions: setup toolchain ## Count the instructions of the engine's hot paths, and compare with what is recorded
+	@scripts/valgrind.sh
+	@$(BIN)/python scripts/instructions.py $(INSTRUCTIONS_ARGS)
+
+instructions-accept: setup toolchain ## Record the counts of today in benches/instructions.json
+	@scripts/valgrind.sh
+	@$(BIN)/python scripts/instructions.py --accept
+
+instructions-python: build ## Count the instructions of a publish as a service sees it (PROFILE=release)
+	@scripts/valgrind.sh
+	@$(BIN)/python benches/python_instructions.py
 
 clean: ## Remove everything that was built, and .venv
 	rm -rf target dist .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache python/miqro/*.so

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from threading import get_ident
+from _thread import get_ident
 from time import monotonic
 
 from . import _connection, mqtt
@@ -15,6 +14,7 @@ from ._properties import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Any
 
@@ -39,6 +39,9 @@ class Dispatcher:
     """
 
     def __init__(self, service: Service, wake: Wake) -> None:
+        # Here, and not above: `import miqro` does without the package `collections`.
+        from collections import deque
+
         self._service = service
         self._wake = wake
         self.routes = Routes(self._lane)

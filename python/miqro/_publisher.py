@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from datetime import timedelta
-from threading import RLock
 
 from . import mqtt
 from ._errors import ForkError

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+from _thread import get_ident
 from datetime import timedelta
-from pathlib import Path
-from threading import get_ident
 from time import monotonic
 
 from . import _connection, _state, mqtt
@@ -16,6 +15,7 @@ from ._dispatch import Dispatcher
 from ._handlers import is_coroutine_function, target
 from ._loop import Loop, Loops
 from ._native import Router, Wake
+from ._paths import paths
 from ._properties import with_concurrency, with_options
 from ._publisher import Publisher
 from ._state import State
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
     from datetime import datetime
+    from pathlib import Path
     from typing import Any, ClassVar
 
     from . import ha_sensors
@@ -58,7 +59,7 @@ class Service(Publisher, Asynchronous):
     """
 
     SERVICE_NAME: str = "none"
-    CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = [Path("miqro.yml"), Path("/etc/miqro.yml")]
+    CONFIG_FILE_PATHS: ClassVar[list[str | Path]] = paths("miqro.yml", "/etc/miqro.yml")
     #: Seconds that `_loop_step()` waits at most when it is called by hand.
     MAX_LOOP_INTERVAL: float = 0.2
     #: Seconds between two heartbeats on the will topic.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, MutableMapping
-from pathlib import Path
+from _collections_abc import Mapping, MutableMapping
+from _thread import allocate_lock
 
 from . import _native
 from ._errors import ConfigError
+from ._paths import path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import Any, ClassVar, Protocol
 
     from ._service import Service
@@ -41,7 +42,7 @@ class State(MutableMapping["Any", "Any"]):
         service: The service whose state this is.
     """
 
-    DATA_ROOT: ClassVar[Path] = Path("/var/lib/miqro/data")
+    DATA_ROOT: ClassVar[Path] = path("/var/lib/miqro/data")
 
     # Of the class, because subclasses of the services' own do not always call `__init__`.
     _trouble: str | None = None
@@ -55,10 +56,12 @@ class State(MutableMapping["Any", "Any"]):
             service: The service: its ``SERVICE_NAME`` names the file, its ``log`` and ``note_failure`` are told of
                 trouble.
         """
+        from pathlib import Path
+
         self.service = service
         self._file = Path(self.DATA_ROOT) / f"{service.SERVICE_NAME}.yaml"
         self._disk = _native.StateFile(str(self._file))
-        self._saving = threading.Lock()
+        self._saving = allocate_lock()
         self._trouble = None
         # The file holds data that were never seen here: it is set aside before it is written over.
         self._unseen = False
@@ -113,10 +116,10 @@ class State(MutableMapping["Any", "Any"]):
                 here[key] = {}
             there = here[key]
             if not isinstance(there, MutableMapping):
-                path = "".join(f"[{step!r}]" for step in keys[: depth + 1])
+                where = "".join(f"[{step!r}]" for step in keys[: depth + 1])
                 raise TypeError(
-                    f"set_path: state{path} is a {type(there).__name__}, not a mapping, and cannot hold "
-                    f"{keys[depth + 1]!r}; set {path} to a mapping first"
+                    f"set_path: state{where} is a {type(there).__name__}, not a mapping, and cannot hold "
+                    f"{keys[depth + 1]!r}; set {where} to a mapping first"
                 )
             here = there
         here[keys[-1]] = value

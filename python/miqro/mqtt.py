@@ -6,7 +6,7 @@ A service makes one for itself. It can be used alone too: set the callbacks, `co
 from __future__ import annotations
 
 import os
-from threading import Lock
+from _thread import allocate_lock
 
 from . import _native
 from ._native import Event, Message, PublishInfo, Session, Wake, forked
@@ -111,7 +111,7 @@ class Client(TransportSettings):
         self._userdata = userdata
         self._wake = Wake()
         self._session: Session | None = None
-        self._making = Lock()
+        self._making = allocate_lock()
         self._in_service = False
         self._thread: threading.Thread | None = None
         self._logger: logging.Logger | None = None

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::session::PublishInfo;
 use crate::core::clock::{Clock, ServiceClock};
@@ -15,7 +15,10 @@ use crate::core::session::completion::Completion;
 
 /// Makes `isinstance(last_key_values, collections.abc.Mapping)` true.
 pub fn register(py: Python<'_>) -> PyResult<()> {
-    PyMapping::register::<LastKeyValues>(py)
+    // `collections.abc` is this module by another name, and would import the package `collections` too.
+    let mapping = py.import("_collections_abc")?.getattr("Mapping")?;
+    mapping.call_method1("register", (py.get_type::<LastKeyValues>(),))?;
+    Ok(())
 }
 
 /// The payload last sent on each topic that is published with `only_if_changed`, in the order in which the topics
