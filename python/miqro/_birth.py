@@ -22,7 +22,8 @@ class Birth:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._timer = Timer(0)
+        #: Runs until the announcement.
+        self.timer = Timer(0)
         #: Where the message comes, once it is listened to.
         self.topic: str | None = None
 
@@ -35,19 +36,15 @@ class Birth:
 
     def heard(self, payload: str) -> None:
         """A message came on the topic. One that follows while the answer to another is due changes nothing."""
-        if payload == "online" and self._timer.remaining() is None:
+        if payload == "online" and self.timer.remaining() is None:
             # `random` takes its time to import, and most runs never need it.
             import random
 
-            self._timer.start_in(random.uniform(*DELAY_SECONDS))  # noqa: S311 - nothing secret
+            self.timer.start_in(random.uniform(*DELAY_SECONDS))  # noqa: S311 - nothing secret
 
     def announced(self) -> None:
         """Everything was announced, by a new connection: nothing is due any more."""
-        self._timer.stop()
-
-    def due_in(self) -> float | None:
-        """Seconds until the announcement; `None`: there is nothing to do."""
-        return self._timer.remaining()
+        self.timer.stop()
 
     def announce_if_due(self) -> None:
         """Announces, once, if it is time. Without a connection the next one does it.
@@ -55,10 +52,10 @@ class Birth:
         Raises:
             Exception: What the service's `_publish_ha_discovery` raises.
         """
-        remaining = self._timer.remaining()
+        remaining = self.timer.remaining()
         if remaining is None or remaining > 0:
             return
-        self._timer.stop()
+        self.timer.stop()
         if self._service.is_connected:
             self._service.log.info("Home Assistant has started: announcing the devices again")
             self._service._publish_ha_discovery()

@@ -8,7 +8,7 @@ from time import monotonic
 from . import _connection, mqtt
 from ._birth import Birth
 from ._clock import wall_now
-from ._handlers import Routes, name_of
+from ._handlers import Routes, name_of, state_of
 from ._native import Event, Message, payload_text
 from ._properties import Filter
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Routed = tuple[tuple[int, str | None], ...]
 
+#: What a service may have its own of, and what is looked at each turn.
+_HOOKS = ("_all_handlers", "_drain_incoming", "_loop_step", "_on_message", "_wait_for_work")
 #: Messages that are fetched from the engine at a time.
 BATCH = 256
 
@@ -77,6 +79,9 @@ class Dispatcher:
         self._debug = False
         #: Messages lost to a full queue since the last one that found room.
         self._lost = 0
+        #: What the service has its own of: see `look_at_overrides`.
+        self.overrides: frozenset[str] = frozenset()
+        self.look_at_overrides()
 
     # ---- what comes in from other clients' threads ---------------------------------------------------
 
@@ -154,14 +159,22 @@ class Dispatcher:
 
     # ---- routes --------------------------------------------------------------------------------------
 
+    def look_at_overrides(self) -> None:
+        """Finds out what a subclass, or a test, has put in the place of methods. It holds until the next run."""
+        self.overrides = frozenset(name for name in _HOOKS if overridden(self._service, name))
+
     def sync_routes(self) -> None:
         """Makes the router follow the lists of handlers. Cheap when nothing has changed.
 
         Only on the service's thread: others set `handlers_changed`.
         """
         service = self._service
-        made_of = (service.mqtt_handlers[:], service.mqtt_global_handlers[:], service.data_topic_prefix)
-        if self.handlers_changed or made_of != self._routed or _overridden(service, "_all_handlers"):
+        made_of = (
+            service.data_topic_prefix,
+            state_of(service.mqtt_handlers),
+            state_of(service.mqtt_global_handlers),
+        )
+        if self.handlers_changed or made_of != self._routed or "_all_handlers" in self.overrides:
             self.handlers_changed = False
             self._routed = made_of
             of_class = (*service.CLASS_MQTT_GLOBAL_HANDLERS, *service.CLASS_MQTT_HANDLERS)
@@ -215,9 +228,10 @@ class Dispatcher:
 
     def _attend_to_birth(self) -> None:
         service, birth = self._service, self.birth
-        if birth.due_in() is not None:
-            self._guard(birth.announce_if_due, ())
-        elif birth.topic is None and service.is_connected and (service.ha_devices or service.ha_entities):
+        if birth.topic is not None:
+            if birth.timer.remaining() is not None:
+                self._guard(birth.announce_if_due, ())
+        elif (service.ha_devices or service.ha_entities) and service.is_connected:
             # The first device was made after the connect.
             self.sync_routes()
             _connection.subscribe(service, service.mqtt_client, self._birth_filter())
@@ -244,10 +258,11 @@ class Dispatcher:
             Whether something still waits.
         """
         service = self._service
+        patience = service.INCOMING_STALL_WARN_SECONDS
         self.looked()
         self._attend_to_birth()
-        self._debug = service.log.isEnabledFor(10)
         batch, queued, routes = self._batch, self._queued, self.routes
+        self._debug = service.log.isEnabledFor(10)
         left = at_most or (self.waiting() + BATCH if until is None else -1)
         while True:
             if queued:
@@ -271,7 +286,10 @@ class Dispatcher:
                     self.dispatch(*item)
             else:
                 return False
-            now = self.looked()
+            now = monotonic()
+            if now - self._looked_at > patience or self._stall_reported:
+                self.looked()
+            self._looked_at = now
             left -= 1
             if left == 0 or service.stop or (until is not None and now >= until):
                 return True
@@ -283,18 +301,20 @@ class Dispatcher:
     def _fetch(self) -> bool:
         """Takes what the engine has; whether that is anything."""
         session = self._session()
-        if session is None:
+        if session is None or not session.has_events():
             return False
         self.sync_routes()
         self._batch_version = self.routes.version
         service = self._service
         self._debug = service.log.isEnabledFor(10)
-        if _overridden(service, "_on_message") or service.mqtt_client.on_message != service._on_message:
+        if "_on_message" in self.overrides or service.mqtt_client.on_message != service._on_message:
             taken = session.take(BATCH)
         else:
             taken = session.take_routed(BATCH, self.routes.router)
-        if any(type(item) in (tuple, Message) for item in taken):
-            service.last_message_received_at = wall_now()
+        for item in taken:
+            if type(item) is tuple or type(item) is Message:
+                service.last_message_received_at = wall_now()
+                break
         self._batch.extend(taken)
         return bool(taken)
 
@@ -311,53 +331,44 @@ class Dispatcher:
 
     def dispatch(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
         """Calls the handlers of a message (C12, C16 to C18); `message` is it as a whole, if it says more."""
-        if message is not None:
-            if self.requests is not None and topic == self.requests.topic:
-                self.requests.answered(message)
-                return
-            outer, self.message = self.message, message
-            try:
-                self._dispatch(topic, text, routes, message)
-            finally:
-                self.message = outer
-        else:
-            self._dispatch(topic, text, routes, None)
-
-    def _dispatch(self, topic: str, text: str, routes: Routed, message: Any) -> None:
-        service = self._service
+        service, outer = self._service, self.message
+        if message is not None and self.requests is not None and topic == self.requests.topic:
+            self.requests.answered(message)
+            return
         if not service.enabled and topic != service.data_topic_prefix + "enabled":
             return
         if self._debug:
             service.log.debug("Received MQTT message on topic %s containing %s", topic, text)
         # These, also when a handler has the routes made anew.
         targets = self.routes.targets
-        for handler_id, rest in routes:
-            fn, with_service = targets[handler_id]
-            try:
-                if rest is None:
-                    answer = fn(service, text) if with_service else fn(text)
-                else:
-                    answer = fn(service, text, rest) if with_service else fn(text, rest)
-                if answer is not None and message is not None:
-                    self.answer(message, answer)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
-                self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
-        is_birth = topic == self.birth.topic
-        if is_birth:
-            self.birth.heard(text)
-        if not routes:
-            self._unhandled(topic, text, expected=is_birth)
+        if message is not None:
+            self.message = message
+        try:
+            for handler_id, rest in routes:
+                fn, with_service = targets[handler_id]
+                try:
+                    if rest is None:
+                        answer = fn(service, text) if with_service else fn(text)
+                    else:
+                        answer = fn(service, text, rest) if with_service else fn(text, rest)
+                    if answer is not None and message is not None:
+                        self.answer(message, answer)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others go on (C16)
+                    self._failed(f"the handler {name_of(fn)} failed for a message on {topic!r}", error)
+            is_birth = topic == self.birth.topic
+            if is_birth:
+                self.birth.heard(text)
+            if not routes:
+                self._unhandled(topic, text, expected=is_birth)
+        finally:
+            self.message = outer
 
     def _dispatch_further(self, topic: str, text: str, routes: Routed, message: Any = None) -> None:
         """As `dispatch`, which it replaces where there are tasks or somebody listens with `messages()`."""
         self.topic = topic
         streams = self.streams
         taken = streams is not None and self._service.enabled and streams.put(topic, text)
-        if not routes and taken:
-            return
-        if message is None:
-            self._dispatch(topic, text, routes, None)
-        else:
+        if routes or not taken:
             Dispatcher.dispatch(self, topic, text, routes, message)
 
     def current_message(self) -> Any:
@@ -439,7 +450,8 @@ class Dispatcher:
         return now
 
 
-def _overridden(service: Service, name: str) -> bool:
+def overridden(service: Service, name: str) -> bool:
+    """Whether a method of `Service` was replaced: in a subclass, or on this one."""
     from ._service import Service
 
     return getattr(getattr(service, name), "__func__", None) is not getattr(Service, name)

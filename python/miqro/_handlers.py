@@ -95,6 +95,40 @@ def name_of(fn: object) -> str:
     return str(getattr(inner, "__qualname__", None) or getattr(inner, "__name__", None) or repr(fn))
 
 
+class Handlers(list["tuple[str, Handler]"]):
+    """A list of handlers that notes that it was changed.
+
+    To compare thousands of them for each message would cost more than to handle it.
+    """
+
+    def __init__(self, handlers: Iterable[tuple[str, Handler]] = ()) -> None:
+        super().__init__(handlers)
+        #: Another one after each change.
+        self.state = object()
+
+
+def _noting(change: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Handlers, *args: Any, **how: Any) -> Any:
+        try:
+            return change(self, *args, **how)
+        finally:
+            self.state = object()
+
+    return method
+
+
+for _name in (
+    *("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"),
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+):
+    setattr(Handlers, _name, _noting(getattr(list, _name)))
+
+
+def state_of(handlers: list[tuple[str, Handler]]) -> object:
+    """What differs from what it was before if the list has changed since."""
+    return handlers.state if type(handlers) is Handlers else handlers[:]
+
+
 class Routes:
     """The handlers of one service, kept in step with the lists that hold them.
 

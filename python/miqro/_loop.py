@@ -47,8 +47,6 @@ class Loop:
         self._timer = Timer(_microseconds(interval))
         self._wake: Wake | None = None
         self._called = False
-        #: Whether a call goes on, of a function that is to be awaited: it never overlaps itself.
-        self._busy = False
         self.stat_reset()
         if start:
             self._timer.start(False)
@@ -124,11 +122,12 @@ class Loop:
         Raises:
             Exception: What the function raises. The loop then waits a second at least before the next call.
         """
-        if self._busy or not self._timer.take_due():
+        if not self._timer.take_due():
             return None
         self._called = True
         if self._is_async:
-            self._busy = True
+            # It never overlaps itself.
+            self._timer.set_busy(True)
             service._miqro_dispatcher.need_tasks().call_loop(self)
             return self.next_call
         began = time.perf_counter()
@@ -159,7 +158,7 @@ class Loop:
             self.stop()
 
     def _call_ended(self) -> None:
-        self._busy = False
+        self._timer.set_busy(False)
         self._tell()
 
     def _note_call(self, began: float, failed: bool) -> None:
@@ -185,10 +184,10 @@ class Loop:
     def __str__(self) -> str:
         return f"Loop({getattr(self.fn, '__name__', None) or name_of(self.fn)})"
 
-    def _attach(self, wake: Wake) -> float | None:
-        """Has `wake` told of changes from now on; the seconds until the next call."""
+    def _attach(self, wake: Wake) -> Timer:
+        """Has `wake` told of changes from now on; gives what says when the next call is due."""
         self._wake = wake
-        return None if self._busy else self._timer.remaining()
+        return self._timer
 
     def _begin(self) -> None:
         """The service starts to run: a first call that waited for that is due now, and its grid begins."""

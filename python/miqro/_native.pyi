@@ -33,6 +33,7 @@ __all__ = [
     "clock_release",
     "config_load",
     "config_schema",
+    "due_in",
     "forked",
     "json_dumps",
     "json_key",
@@ -607,6 +608,11 @@ class Session:
         The greeting is said: what was queued may be sent.
         """
 
+    def has_events(self, /) -> bool:
+        """
+        Whether `take` would find something.
+        """
+
     def is_connected(self, /) -> bool:
         """
         Whether the broker has accepted us and the connection stands.
@@ -796,6 +802,11 @@ class Timer:
         Seconds until it is due, zero or less if it is; None while stopped.
         """
 
+    def set_busy(self, /, busy: bool) -> None:
+        """
+        Says whether a call goes on that the next one must not overlap: until it has ended, none begins.
+        """
+
     def set_interval(self, /, interval_us: int) -> None:
         """
         Changes the interval, counted from the last time the timer was due.
@@ -853,6 +864,11 @@ class Wake:
     def signal_fileno(self, /) -> int:
         """
         The descriptor for `signal.set_wakeup_fd`: a signal then ends the wait, whichever thread receives it.
+        """
+
+    def sleep(self, /, timeout: float | None) -> None:
+        """
+        As `wait`, and takes the notification back.
         """
 
     def wait(self, /, timeout: float | None = None) -> bool:
@@ -993,6 +1009,12 @@ def config_load(data: bytes, path: str) -> YamlDocument:
 def config_schema() -> dict[str, typing.Any]:
     """
     The JSON Schema of the configuration file.
+    """
+
+def due_in(timers: list[Timer]) -> float | None:
+    """
+    Seconds until the first of `timers` is due, zero or less if one is. Those that are stopped or busy do not count;
+    None: there are no others.
     """
 
 def forked() -> None:

@@ -95,82 +95,95 @@ class Publisher:
             What became of it, with `rc`, `mid`, `wait_for_publish()`; it can be awaited. On a client of another
             library: what that returned. What cannot be sent is logged and counted, not raised.
         """
-        on: object = self.PAYLOAD_ON
-        off: object = self.PAYLOAD_OFF
-        precision: int | None = self.JSON_FLOAT_PRECISION
-        if not isinstance(ext, str):
-            entity = ext
-            try:
-                ext = entity.publish_postfix
-            except TypeError as error:
-                return self._miqro_refused(str(error), mqtt.MQTT_ERR_INVAL)
-            own_on, own_off = entity.state_payload(True), entity.state_payload(False)
-            on = on if own_on is None else own_on
-            off = off if own_off is None else own_off
-        if isinstance(message, float) and self._miqro_rounds_by_itself():
-            message, precision = self._round_floats(message), None
-        if isinstance(message, str):
+        if type(message) is str and type(ext) is str:
             payload: Any = message
-        elif isinstance(message, (dict, list, tuple)):
-            return self.publish_json(
-                ext,
-                message,
-                retain=retain,
-                qos=qos,
-                only_if_changed=only_if_changed,
-                global_=global_,
-                **properties,
-            )
         else:
             try:
-                payload = to_payload(message, on, off, precision)
+                ext, payload = self._miqro_payload(ext, message)
             except TypeError as error:
-                if _is_mapping(message):
-                    return self.publish_json(
-                        ext,
-                        message,
-                        retain=retain,
-                        qos=qos,
-                        only_if_changed=only_if_changed,
-                        global_=global_,
-                        **properties,
-                    )
-                return self._miqro_refused(f"publishing on {ext!r}: {error}", mqtt.MQTT_ERR_INVAL)
+                return self._miqro_refused(str(error), mqtt.MQTT_ERR_INVAL)
+            if payload is None:
+                return self.publish_json(
+                    ext,
+                    message,
+                    retain=retain,
+                    qos=qos,
+                    only_if_changed=only_if_changed,
+                    global_=global_,
+                    **properties,
+                )
         topic = ext if global_ else self.data_topic_prefix + ext
-        max_age = only_if_changed.total_seconds() if isinstance(only_if_changed, timedelta) else None
-        dedup = max_age is not None or bool(only_if_changed)
+        last = self._miqro_last
+        max_age = None
+        if only_if_changed is not False:
+            if only_if_changed is not True and isinstance(only_if_changed, timedelta):
+                max_age = only_if_changed.total_seconds()
+            # Asked here already, for most messages end with it: who publishes at the same time may come before or
+            # after this one.
+            if (only_if_changed or max_age is not None) and last.unchanged(topic, payload, max_age):
+                if self.log.isEnabledFor(10):
+                    self.log.debug("%s not changed, not publishing.", topic)
+                return _UNCHANGED
         try:
-            # The engine checks by itself; another client may not.
-            check_topic(topic)
-            if not dedup and topic not in self._miqro_last:
+            if only_if_changed is False and topic not in last:
                 return self._miqro_send(topic, payload, retain, qos, properties)
+            dedup = max_age is not None or bool(only_if_changed)
             # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
             with self._miqro_sending:
-                if dedup and self._miqro_last.unchanged(topic, payload, max_age):
-                    self.log.debug("%s not changed, not publishing.", topic)
+                if dedup and last.unchanged(topic, payload, max_age):
                     return _UNCHANGED
                 info = self._miqro_send(topic, payload, retain, qos, properties)
                 if getattr(info, "rc", 0) == 0:
-                    note = self._miqro_last.note if dedup else self._miqro_last.note_if_tracked
+                    note = last.note if dedup else last.note_if_tracked
                     note(topic, payload, info)
                 return info
         except ValueError as error:
             return self._miqro_refused(f"publishing on {topic!r}: {error}", mqtt.MQTT_ERR_INVAL)
 
+    def _miqro_payload(
+        self, ext: str | ha_sensors.EntityWithoutStateTopic, message: object
+    ) -> tuple[str, str | bytes | None]:
+        """The topic of what is published on an entity, and the payload of what is no text; `None`: it goes as JSON.
+
+        Raises:
+            TypeError: There is none; in a sentence.
+        """
+        on: object = self.PAYLOAD_ON
+        off: object = self.PAYLOAD_OFF
+        precision: int | None = self.JSON_FLOAT_PRECISION
+        if not isinstance(ext, str):
+            entity, ext = ext, ext.publish_postfix
+            own_on, own_off = entity.state_payload(True), entity.state_payload(False)
+            on = on if own_on is None else own_on
+            off = off if own_off is None else own_off
+        if isinstance(message, (dict, list, tuple)):
+            return ext, None
+        if isinstance(message, float) and self._miqro_rounds_by_itself():
+            message, precision = self._round_floats(message), None
+        try:
+            return ext, to_payload(message, on, off, precision)
+        except TypeError as error:
+            if _is_mapping(message):
+                return ext, None
+            raise TypeError(f"publishing on {ext!r}: {error}") from None
+
     def _miqro_send(
         self, topic: str, payload: str | bytes, retain: bool, qos: int, properties: PropertyArguments
     ) -> Any:
+        client = self.mqtt_client
+        if not isinstance(client, mqtt.Client):
+            # Ours checks by itself.
+            check_topic(topic)
         if self.log.isEnabledFor(10):
             self.log.debug("MQTT publish: %s: %s", topic, payload)
-        extra: dict[str, Properties] = {}
-        if properties:
-            if not isinstance(self.mqtt_client, mqtt.Client) and not hasattr(
-                self.mqtt_client, "takes_properties"
-            ):
-                raise ValueError(f"{', '.join(properties)}: only miqro's own MQTT client takes them")
-            extra["properties"] = Properties(**properties)
+        if properties and not (isinstance(client, mqtt.Client) or hasattr(client, "takes_properties")):
+            raise ValueError(f"{', '.join(properties)}: only miqro's own MQTT client takes them")
         try:
-            info = self.mqtt_client.publish(topic, payload, retain=retain, qos=qos, **extra)
+            if properties:
+                how = Properties(**properties)
+                info = client.publish(topic, payload, retain=retain, qos=qos, properties=how)
+            else:
+                info = client.publish(topic, payload, retain=retain, qos=qos)
         except (ValueError, ForkError):
             raise
         except Exception as error:  # another client may raise anything; the service goes on
@@ -178,11 +191,14 @@ class Publisher:
             self.note_failure(f"publishing on {topic!r} failed: {error}")
             return PublishInfo(mqtt.MQTT_ERR_NOMEM)
         rc = getattr(info, "rc", 0)
-        if rc == mqtt.MQTT_ERR_QUEUE_SIZE:
+        if rc == 0:
+            if self._miqro_refusals and self.is_connected:
+                self.log.warning(
+                    "%d messages were refused meanwhile: the queue was full", self._miqro_refusals
+                )
+                self._miqro_refusals = 0
+        elif rc == mqtt.MQTT_ERR_QUEUE_SIZE:
             self._miqro_no_room(topic)
-        elif rc == 0 and self._miqro_refusals and self.is_connected:
-            self.log.warning("%d messages were refused meanwhile: the queue was full", self._miqro_refusals)
-            self._miqro_refusals = 0
         return info
 
     def _miqro_no_room(self, topic: str) -> None:

@@ -7,7 +7,7 @@ import threading
 from time import monotonic
 
 from . import _connection, _state, mqtt
-from ._dispatch import BATCH, _overridden
+from ._dispatch import BATCH
 from ._listen import Listener
 from ._tasks import CANCEL_SECONDS, GRACE_SECONDS, close
 
@@ -46,7 +46,7 @@ class Pump:
         """
         service, tasks = self._service, self._tasks
         for name in ("_wait_for_work", "_loop_step"):
-            if _overridden(service, name):
+            if name in self._dispatcher.overrides:
                 service.log.warning(
                     "%s.%s is not called: a service with `async def`s, or under run_async(), waits in an event loop",
                     type(service).__name__,
@@ -175,6 +175,7 @@ async def run_async(service: Service) -> None:
         raise RuntimeError(f"{service} is running already: it can be run once at a time")
     loop = asyncio.get_running_loop()
     dispatcher.thread = threading.get_ident()
+    dispatcher.look_at_overrides()
     notifier = service._miqro_follow_systemd()
     cancelled = False
     try:

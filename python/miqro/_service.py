@@ -12,9 +12,9 @@ from ._asynchronous import Asynchronous
 from ._clock import wall_now
 from ._decorators import collect
 from ._dispatch import Dispatcher
-from ._handlers import is_coroutine_function, target
+from ._handlers import Handlers, is_coroutine_function, target
 from ._loop import Loop, Loops
-from ._native import Router, Wake
+from ._native import Router, Wake, due_in
 from ._paths import paths
 from ._properties import with_concurrency, with_options
 from ._publisher import Publisher
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from . import ha_sensors
     from ._config import Config
     from ._handlers import Handler
-    from ._native import Properties
+    from ._native import Properties, Timer
     from ._request import Request
     from ._systemd import Notifier
 
@@ -131,11 +131,14 @@ class Service(Publisher, Asynchronous):
         self.ha_devices = list(self.__dict__.get("ha_devices", ()))
         self.ha_entities = list(self.__dict__.get("ha_entities", ()))
         self.enabled = True
-        self.mqtt_handlers = list(self.CLASS_MQTT_HANDLERS)
+        self.mqtt_handlers = Handlers(self.CLASS_MQTT_HANDLERS)
         self.mqtt_handlers.append(("enabled", self._on_enable))
-        self.mqtt_global_handlers = list(self.CLASS_MQTT_GLOBAL_HANDLERS)
+        self.mqtt_global_handlers = Handlers(self.CLASS_MQTT_GLOBAL_HANDLERS)
 
         self._miqro_wake = wake = Wake()
+        #: The loops that `_miqro_timers` are the timers of, besides that of the announcement to Home Assistant.
+        self._miqro_timed: list[Loop] | None = None
+        self._miqro_timers: list[Timer] = []
         self._miqro_dispatcher = Dispatcher(self, wake)
         data_root = getattr(state_cls, "DATA_ROOT", State.DATA_ROOT)
         self.mqtt_client = _connection.make_client(
@@ -181,6 +184,7 @@ class Service(Publisher, Asynchronous):
         notifier = self._miqro_follow_systemd()
         with Signals(self._miqro_wake, self._miqro_terminate) as signals:
             dispatcher.thread = get_ident()
+            dispatcher.look_at_overrides()
             if not signals.on_main_thread:
                 from ._exit import watch_service
 
@@ -192,7 +196,7 @@ class Service(Publisher, Asynchronous):
                         from ._running import run
 
                         run(self, signals)
-                    elif getattr(self._loop_step, "__func__", None) is Service._loop_step:
+                    elif "_loop_step" not in dispatcher.overrides:
                         self._miqro_step(None)
                     else:
                         self._loop_step()
@@ -248,38 +252,43 @@ class Service(Publisher, Asynchronous):
 
     def _miqro_step(self, limit: float | None) -> None:
         # A step by hand dispatches on the thread that makes it.
-        outermost = self._miqro_dispatcher.thread is None
+        dispatcher = self._miqro_dispatcher
+        outermost = dispatcher.thread is None
         if outermost:
-            self._miqro_dispatcher.thread = get_ident()
+            dispatcher.thread = get_ident()
+            dispatcher.look_at_overrides()
         try:
-            self._miqro_dispatcher.begin_turn()
+            dispatcher.begin_turn()
             try:
                 more = self._miqro_work()
             finally:
-                self._miqro_dispatcher.end_turn()
+                dispatcher.end_turn()
             if outermost and self._miqro_by_hand():
                 return
             if not more and not self.stop:
                 self._miqro_wait(self._miqro_due_in(), limit)
         finally:
             if outermost:
-                self._miqro_dispatcher.thread = None
+                dispatcher.thread = None
 
     def _miqro_work(self) -> bool:
         """Calls the loops that are due, and handles messages until the next one is; whether more wait."""
         if self._miqro_notifier is not None:
             self._miqro_notifier.give_sign()
-        took = self._miqro_run_loops()
-        due_in = self._miqro_due_in()
-        if due_in is None:
+        took = 0.0
+        left = self._miqro_due_in()
+        if left is not None and left <= 0:
+            took = self._miqro_run_loops()
+            left = self._miqro_due_in()
+        if left is None:
             return self._miqro_dispatch(None)
         # Where loops are always due, messages get as much time as they took.
-        patience = due_in if due_in > 0 else took
+        patience = left if left > 0 else took
         return self._miqro_dispatch(monotonic() + max(patience, MESSAGE_SECONDS))
 
     def _miqro_dispatch(self, until: float | None, at_most: int | None = None) -> bool:
         """Handles messages; whether more wait. See `Dispatcher.drain`."""
-        if getattr(self._drain_incoming, "__func__", None) is not Service._drain_incoming:
+        if "_drain_incoming" in self._miqro_dispatcher.overrides:
             self._drain_incoming()
             return False
         return self._miqro_dispatcher.drain(until, at_most)
@@ -294,7 +303,7 @@ class Service(Publisher, Asynchronous):
         return None if type(self).stop is Service.stop else self.MAX_LOOP_INTERVAL
 
     def _miqro_wait(self, timeout: float | None, limit: float | None) -> None:
-        if getattr(self._wait_for_work, "__func__", None) is not Service._wait_for_work:
+        if "_wait_for_work" in self._miqro_dispatcher.overrides:
             # What it waits for is its own affair: nothing here can wake it.
             limit = self.MAX_LOOP_INTERVAL if limit is None else limit
         else:
@@ -310,18 +319,21 @@ class Service(Publisher, Asynchronous):
 
         A service may override it, to wait for a device of its own; it must come back in time.
         """
-        self._miqro_dispatcher.idle = True
+        dispatcher = self._miqro_dispatcher
+        dispatcher.idle = True
         try:
-            if self._miqro_wake.wait(timeout):
-                self._miqro_wake.clear()
+            self._miqro_wake.sleep(timeout)
         finally:
-            self._miqro_dispatcher.looked()
-            self._miqro_dispatcher.idle = False
+            dispatcher.looked()
+            dispatcher.idle = False
 
     def _drain_incoming(self) -> None:
         """Dispatches the messages that are queued."""
+        by_hand = self._miqro_dispatcher.thread is None
+        if by_hand:
+            self._miqro_dispatcher.look_at_overrides()
         self._miqro_dispatcher.drain()
-        if self._miqro_dispatcher.thread is None:
+        if by_hand:
             self._miqro_by_hand()
 
     def healthy(self) -> bool:
@@ -359,15 +371,19 @@ class Service(Publisher, Asynchronous):
 
     def _miqro_due_in(self) -> float | None:
         """Seconds until the next loop is due, or the announcement to Home Assistant, or a sign of life."""
-        soonest = self._miqro_dispatcher.birth.due_in()
+        loops = self.LOOPS or []
+        if loops != self._miqro_timed:
+            self._miqro_timed = list(loops)
+            self._miqro_timers = [self._miqro_dispatcher.birth.timer, *map(self._miqro_attach, loops)]
+        soonest = due_in(self._miqro_timers)
         if self._miqro_notifier is not None:
             sign = self._miqro_notifier.due_in()
             soonest = sign if soonest is None or (sign is not None and sign < soonest) else soonest
-        for loop in self.LOOPS or ():
-            remaining = loop._attach(self._miqro_wake)
-            if remaining is not None and (soonest is None or remaining < soonest):
-                soonest = remaining
         return soonest
+
+    def _miqro_attach(self, loop: Loop) -> Timer:
+        """Has `loop` tell of its changes; gives its timer."""
+        return loop._attach(self._miqro_wake)
 
     def _miqro_run_loops(self) -> float:
         """Calls the loops that are due; the seconds that this took."""

@@ -300,7 +300,9 @@ class Client(TransportSettings):
         """
         if properties is not None:
             properties = properties_of(properties)
-        return self._engine().publish(topic, _plain(payload), qos, retain, properties)
+        if type(payload) is not str:
+            payload = _plain(payload)
+        return (self._session or self._engine()).publish(topic, payload, qos, retain, properties)
 
     def subscribe(
         self,

@@ -48,7 +48,7 @@ mod _native {
     #[pymodule_export]
     use super::router::Router;
     #[pymodule_export]
-    use super::schedule::Timer;
+    use super::schedule::{Timer, due_in};
     #[pymodule_export]
     use super::session::{Event, Message, PublishInfo, Session, Settled};
     #[pymodule_export]

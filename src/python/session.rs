@@ -37,6 +37,18 @@ fn qos(value: u8) -> PyResult<QoS> {
     QoS::try_from(value).map_err(|value| PyValueError::new_err(format!("qos must be 0, 1 or 2, not {value}")))
 }
 
+fn to_bytes(payload: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    Ok(if let Ok(text) = payload.cast::<PyString>() {
+        Bytes::copy_from_slice(text.to_str()?.as_bytes())
+    } else if let Ok(bytes) = payload.cast::<PyBytes>() {
+        Bytes::copy_from_slice(bytes.as_bytes())
+    } else if let Ok(bytes) = payload.extract::<Vec<u8>>() {
+        Bytes::from(bytes)
+    } else {
+        return Err(PyTypeError::new_err("a payload is text or bytes"));
+    })
+}
+
 fn to_options(options: &Bound<'_, PyDict>) -> PyResult<SessionOptions> {
     pythonize::depythonize(options).map_err(|error| errors::config(options.py(), &error.to_string()))
 }
@@ -373,15 +385,6 @@ impl Session {
         properties: Option<&Bound<'_, Properties>>,
     ) -> PyResult<PublishInfo> {
         let session = self.own(py)?;
-        let payload = if let Ok(text) = payload.cast::<PyString>() {
-            Bytes::copy_from_slice(text.to_str()?.as_bytes())
-        } else if let Ok(bytes) = payload.cast::<PyBytes>() {
-            Bytes::copy_from_slice(bytes.as_bytes())
-        } else if let Ok(bytes) = payload.extract::<Vec<u8>>() {
-            Bytes::from(bytes)
-        } else {
-            return Err(PyTypeError::new_err("a payload is text or bytes"));
-        };
         let qos = self::qos(qos)?;
         topic::check_topic(topic).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let properties = match properties {
@@ -391,9 +394,11 @@ impl Session {
                 Some(Box::new(properties.get().inner.clone()))
             }
         };
-        CoreSession::check_size(topic, &payload, properties.as_deref()).map_err(PyValueError::new_err)?;
         loop {
-            let (topic, payload, properties) = (topic.to_owned(), payload.clone(), properties.clone());
+            // Made anew after a wait, which is rare; a copy kept for that would cost each message something.
+            let (topic, payload, properties) = (topic.to_owned(), to_bytes(payload)?, properties.clone());
+            CoreSession::check_size(&topic, &payload, properties.as_deref())
+                .map_err(PyValueError::new_err)?;
             let message = CoreMessage { topic, payload, qos, retain, dup: false, properties };
             let size = message.size();
             match session.publish_message(message) {
@@ -515,6 +520,11 @@ impl Session {
             }
         }
         Ok(list)
+    }
+
+    /// Whether `take` would find something.
+    fn has_events(&self) -> bool {
+        !self.inner.is_of_parent() && self.inner.has_events()
     }
 
     /// Sends what is owed, says goodbye and ends the network thread, within `timeout` seconds. Idempotent.

@@ -62,6 +62,14 @@ impl Wake {
         }
     }
 
+    /// As `wait`, and takes the notification back.
+    fn sleep(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        if self.wait(py, timeout)? {
+            self.inner.clear();
+        }
+        Ok(())
+    }
+
     /// The descriptor that becomes readable: for `select`, `add_reader`.
     fn fileno(&self) -> i32 {
         self.inner.fileno()

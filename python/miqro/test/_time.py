@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from miqro import _clock
-from miqro._dispatch import _overridden
+from miqro._dispatch import overridden
 from miqro._native import clock_advance, clock_hold, clock_is_held, clock_now, clock_release
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ class Steps:
         #: Steps in a row in which virtual time stood still.
         self._still = 0
         #: A service that waits by itself gets no more time than when it runs for real.
-        self._waits_itself = any(_overridden(service, name) for name in ("_wait_for_work", "_loop_step"))
+        self._waits_itself = any(overridden(service, name) for name in ("_wait_for_work", "_loop_step"))
 
     def step(self, at_most: float) -> None:
         """Make one step of the service's own loop that waits for no more than these seconds."""

@@ -1,8 +1,10 @@
-//! What a handler or a loop publishes goes out together, in one write, when it ends.
+//! What a handler or a loop publishes goes out in two writes at most: the first message at once, what follows
+//! together, when it ends.
 //!
 //! The network thread is quicker than Python: without this it would be woken for each message, and make a
 //! system call for each. A handler that goes on for long does not hold its messages back for long: see
-//! [`HOLD`].
+//! [`HOLD`]. The first message is not held back, for most handlers have no more to say, and watching over one
+//! that is held back costs more than to write it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
@@ -12,17 +14,32 @@ pub const HOLD: Duration = Duration::from_millis(1);
 
 /// Nothing is held back.
 const OPEN: u8 = 0;
-/// The service is at work; the network thread does not know of a message yet.
+/// The service is at work, and has said nothing yet.
 const CORKED: u8 = 1;
-/// The service is at work, and the network thread holds its messages back: it need not be told of more.
-const HOLDING: u8 = 2;
+/// The service is at work, and has said something; the network thread does not know of more.
+const SPOKEN: u8 = 2;
+/// The service is at work, and its messages are held back: the network thread need not be told of more.
+const HOLDING: u8 = 3;
 
 /// See the module. Shared by the service, its publishing threads and the network thread.
 #[derive(Debug, Default)]
 pub struct Cork {
     state: AtomicU8,
-    /// It was opened while the network thread held back; it may be closed again by now.
+    /// It was opened while something was held back; it may be closed again by now.
     opened: AtomicBool,
+}
+
+/// What is to be done about a message that could be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// It is the first one: it leaves at once, from this thread.
+    Send,
+    /// It is held back; the network thread is to be told if that lasts for [`HOLD`].
+    Hold,
+    /// It is held back with others.
+    Nothing,
+    /// The network thread has to know of it.
+    Tell,
 }
 
 impl Cork {
@@ -32,7 +49,7 @@ impl Cork {
         self.state.compare_exchange(OPEN, CORKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// The service has nothing more to say for now; whether the network thread has to be told.
+    /// The service has nothing more to say for now; whether something was held back.
     pub fn open(&self) -> bool {
         let held = self.state.swap(OPEN, Ordering::SeqCst) == HOLDING;
         if held {
@@ -41,14 +58,24 @@ impl Cork {
         held
     }
 
-    /// Whether the network thread has to be told of a message.
-    pub fn wants_to_know(&self) -> bool {
-        self.state.load(Ordering::SeqCst) != HOLDING
+    /// A message waits that could be sent. `is_direct` says whether this thread could do that.
+    pub fn message(&self, is_direct: impl FnOnce() -> bool) -> Now {
+        let state = self.state.load(Ordering::SeqCst);
+        if state == HOLDING {
+            return Now::Nothing;
+        }
+        if state == OPEN || !is_direct() {
+            return Now::Tell;
+        }
+        let (next, what) = if state == CORKED { (SPOKEN, Now::Send) } else { (HOLDING, Now::Hold) };
+        let changed = self.state.compare_exchange(state, next, Ordering::SeqCst, Ordering::SeqCst);
+        changed.map_or(Now::Tell, |_| what)
     }
 
-    /// The network thread holds back; `false` if there is no reason to.
+    /// Holds back what there is to send; `false` if the service is not at work.
     pub fn hold(&self) -> bool {
-        self.state.compare_exchange(CORKED, HOLDING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let hold = |state| matches!(state, CORKED | SPOKEN).then_some(HOLDING);
+        self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, hold).is_ok()
     }
 
     /// Whether something is held back.
@@ -56,14 +83,14 @@ impl Cork {
         self.state.load(Ordering::SeqCst) == HOLDING
     }
 
-    /// Whether it was opened since the network thread began to hold back. Asked once: then it writes.
+    /// Whether it was opened since something began to be held back. Asked once: then it is written.
     pub fn was_opened(&self) -> bool {
         self.opened.swap(false, Ordering::SeqCst)
     }
 
-    /// The network thread has held back for long enough: it writes, and wants to know of the next message.
+    /// It was held back for long enough: it is written, and the next message is told of again.
     pub fn release(&self) {
-        let _ = self.state.compare_exchange(HOLDING, CORKED, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self.state.compare_exchange(HOLDING, SPOKEN, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -72,16 +99,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_network_thread_is_told_of_the_first_message_and_of_the_end() {
+    fn the_first_message_leaves_and_the_next_are_held_back() {
+        let cork = Cork::default();
+        assert_eq!(cork.message(|| true), Now::Tell);
+        assert!(cork.close() && !cork.close());
+        assert_eq!(cork.message(|| true), Now::Send);
+        assert_eq!(cork.message(|| true), Now::Hold);
+        assert_eq!(cork.message(|| true), Now::Nothing);
+        assert!(cork.open() && cork.was_opened() && !cork.was_opened());
+        assert!(cork.close() && !cork.open());
+    }
+
+    #[test]
+    fn where_the_network_thread_writes_it_is_told_until_it_holds_back() {
         let cork = Cork::default();
         assert!(!cork.hold());
-        assert!(cork.close() && !cork.close());
-        assert!(cork.wants_to_know());
-        assert!(cork.hold() && !cork.was_opened());
-        assert!(!cork.wants_to_know());
-        assert!(cork.open());
         assert!(cork.close());
-        assert!(cork.wants_to_know() && cork.was_opened() && !cork.was_opened());
+        assert_eq!(cork.message(|| false), Now::Tell);
+        assert!(cork.hold() && !cork.hold());
+        assert_eq!(cork.message(|| false), Now::Nothing);
+        assert!(cork.open());
     }
 
     #[test]
@@ -90,7 +127,8 @@ mod tests {
         assert!(cork.close());
         assert!(cork.hold());
         cork.release();
-        assert!(cork.wants_to_know());
+        assert_eq!(cork.message(|| true), Now::Hold);
+        cork.release();
         assert!(!cork.open());
     }
 }

@@ -18,6 +18,7 @@ use super::codec::{self, CodecError};
 use super::cork::HOLD;
 use super::event::Event;
 use super::held::Held;
+use super::lull::Lull;
 use super::options::{SessionOptions, seconds};
 use super::out::Direct;
 use super::packet::{Packet, Version};
@@ -236,6 +237,7 @@ struct Connection<S> {
     /// Whether the stream may hold bytes that it has taken: TLS records, WebSocket frames.
     unflushed: bool,
     held: Held,
+    lull: Lull,
     alarm: Alarm,
     /// Set once the session has to stop: when to stop trying to get the last bytes out.
     leave_at: Option<Duration>,
@@ -281,6 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             is_direct: false,
             unflushed: false,
             held: Held::default(),
+            lull: Lull::default(),
             alarm: Alarm::new()?,
             leave_at: None,
             held_since: None,
@@ -332,7 +335,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             self.shared.hand_over(&mut self.events);
-            self.alarm.set(deadline, self.shared.now());
+            let now = self.shared.now();
+            if reading
+                && self.shared.out().unwritten().is_empty()
+                && let Some(pause) = self.lull.take(now)
+            {
+                // Nothing else has to be done on this thread; what the service says, it writes itself.
+                std::thread::sleep(pause);
+            }
+            self.alarm.set(deadline, now);
             let Step { read, wrote } = match self.step(reading).await {
                 Ok(step) => step,
                 // TLS and WebSocket miss their goodbye; MQTT knows its own ends.
@@ -350,7 +361,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             match read {
                 Some(0) => return End::Closed,
-                Some(_) => self.shared.protocol().heard(self.shared.now()),
+                Some(count) => {
+                    let now = self.shared.now();
+                    self.shared.protocol().heard(now);
+                    self.lull.read(count, now);
+                }
                 None => {}
             }
         }

@@ -14,6 +14,7 @@ pub mod event;
 mod held;
 pub mod journal;
 mod limits;
+mod lull;
 pub mod message;
 pub mod options;
 mod out;
@@ -37,7 +38,7 @@ use bytes::Bytes;
 
 use crate::core::fork;
 use crate::core::wake::{Wake, block_signals};
-use cork::Cork;
+use cork::{Cork, Now};
 use durable::Durable;
 use event::{Event, Inbox};
 use message::{Message, Properties, QoS};
@@ -80,6 +81,7 @@ impl Session {
             out: Mutex::default(),
             inbox: Mutex::new(inbox),
             speaker: Mutex::new(None),
+            somebody_speaks: AtomicBool::new(false),
             wake,
             cork: Cork::default(),
             driver_wake: tokio::sync::Notify::new(),
@@ -236,22 +238,28 @@ impl Session {
         let urgency = self.urgency();
         let now = self.shared.now();
         let mut events = Vec::new();
-        let receipt = {
+        let (receipt, what) = {
             let mut protocol = self.shared.protocol();
             let receipt = protocol.publish(message, urgency, now)?;
             self.shared.keep(&mut protocol, &mut events);
-            if protocol.may_linger() && self.shared.out().is_direct() && self.shared.cork.hold() {
+            // What has to wait for an acknowledgement, or for the broker, goes out when that comes.
+            let what = if protocol.can_send() {
+                self.shared.cork.message(|| self.shared.out().is_direct())
+            } else {
+                Now::Nothing
+            };
+            if what == Now::Hold {
                 // It goes out at the end of the turn, or when this fires.
                 self.shared.out().hold();
             }
-            receipt
+            (receipt, what)
         };
         self.shared.hand_over(&mut events);
         if receipt.dropped > 0 {
             self.shared.inbox().push_dropped(receipt.dropped);
             self.shared.wake.notify();
         }
-        if self.shared.cork.wants_to_know() {
+        if what == Now::Tell || (what == Now::Send && !self.shared.send_directly()) {
             self.shared.driver_wake.notify_one();
         }
         Ok(receipt)
@@ -317,6 +325,9 @@ impl Session {
 
     /// Where the messages of this thread stand among the others.
     fn urgency(&self) -> Urgency {
+        if !self.shared.somebody_speaks.load(Ordering::Relaxed) {
+            return Urgency::Ordinary;
+        }
         let speaker = self.speaker().filter(|(thread, _)| *thread == std::thread::current().id());
         speaker.map_or(Urgency::Ordinary, |(_, urgency)| urgency)
     }
@@ -324,16 +335,22 @@ impl Session {
     /// What this thread publishes from now on is the greeting, until [`Self::greeted`]: it is sent ahead of the
     /// queue.
     pub fn begin_greeting(&self) {
-        *self.speaker() = Some((std::thread::current().id(), Urgency::Greeting));
+        self.speak(Urgency::Greeting);
     }
 
     /// What this thread publishes from now on is the farewell: a full queue does not keep it waiting.
     pub fn begin_farewell(&self) {
-        *self.speaker() = Some((std::thread::current().id(), Urgency::Farewell));
+        self.speak(Urgency::Farewell);
     }
 
-    /// The service begins a turn of work: what is published from now on may be held back for a millisecond or
-    /// two, so that it goes out in one write at [`Self::uncork`].
+    fn speak(&self, urgency: Urgency) {
+        *self.speaker() = Some((std::thread::current().id(), urgency));
+        // Relaxed is enough: the thread that has to see it is this one.
+        self.shared.somebody_speaks.store(true, Ordering::Relaxed);
+    }
+
+    /// The service begins a turn of work: of what is published from now on, all but the first may be held back for a
+    /// millisecond or two, so that it goes out in one write at [`Self::uncork`].
     /// `false` if it was at work already.
     pub fn cork(&self) -> bool {
         self.shared.cork.close()
@@ -349,6 +366,7 @@ impl Session {
     /// The greeting is said: what was queued may be sent.
     pub fn greeted(&self) {
         *self.speaker() = None;
+        self.shared.somebody_speaks.store(false, Ordering::Relaxed);
         self.shared.protocol().greeted();
         self.shared.driver_wake.notify_one();
     }

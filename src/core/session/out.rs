@@ -27,6 +27,8 @@ pub(super) struct Out {
     version: Version,
     /// Whether the last that was written was as much as is written in one go: there may be more.
     was_full: bool,
+    /// Whether the timer is set.
+    holding: bool,
     direct: Option<Direct>,
 }
 
@@ -90,15 +92,18 @@ impl Out {
     }
 
     /// Has the network thread woken if [`Self::write_directly`] is not called soon.
-    pub fn hold(&self) {
+    pub fn hold(&mut self) {
         if let Some(direct) = &self.direct {
             direct.timer.set(HOLD);
+            self.holding = true;
         }
     }
 
     /// It was called.
-    pub fn held(&self) {
-        if let Some(direct) = &self.direct {
+    pub fn held(&mut self) {
+        if let Some(direct) = &self.direct
+            && std::mem::take(&mut self.holding)
+        {
             direct.timer.unset();
         }
     }

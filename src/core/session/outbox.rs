@@ -12,33 +12,9 @@ use super::event::Event;
 use super::journal::Note;
 pub use super::limits::{Limits, Terms};
 use super::message::{Message, QoS};
-pub use super::outgoing::{Kept, Outgoing};
+pub use super::outgoing::{Admission, Kept, Outgoing, Urgency};
 use super::packet::PacketId;
 use super::queue::Queue;
-
-/// Where a message stands among the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Urgency {
-    /// Behind what was published before, when there is room.
-    #[default]
-    Ordinary,
-    /// What a service says on each connect: ahead of what waits, and though the queue is full.
-    Greeting,
-    /// What it says at its end: behind what was published before, but though the queue is full.
-    Farewell,
-}
-
-/// What became of a message handed to [`Outbox::admit`].
-#[derive(Debug)]
-pub enum Admission {
-    /// Kept.
-    Accepted {
-        /// How many older QoS 0 messages were dropped for it.
-        dropped: usize,
-    },
-    /// No room, and nothing that may be dropped. The message comes back.
-    Full(Outgoing),
-}
 
 /// What the outbox wants to be sent next.
 #[derive(Debug)]
@@ -310,6 +286,15 @@ impl Outbox {
     /// What the service has to hear of messages that the broker does not take as they are.
     pub fn take_notices(&mut self, events: &mut Vec<Event>) {
         events.append(&mut self.notices);
+    }
+
+    /// Whether the next message need not wait for an acknowledgement; with `greeting` only the lane is looked at.
+    pub fn can_send(&self, greeting: bool) -> bool {
+        let head = self.lane.front().or_else(|| if greeting { None } else { self.queue.front() });
+        head.is_some_and(|head| {
+            head.message.qos.min(self.terms.maximum_qos) == QoS::AtMostOnce
+                || self.inflight.len() < self.window()
+        })
     }
 
     fn window(&self) -> usize {

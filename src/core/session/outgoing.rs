@@ -7,6 +7,30 @@ use super::completion::Completion;
 use super::message::{Message, QoS};
 use super::packet::PacketId;
 
+/// Where a message stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Urgency {
+    /// Behind what was published before, when there is room.
+    #[default]
+    Ordinary,
+    /// What a service says on each connect: ahead of what waits, and though the queue is full.
+    Greeting,
+    /// What it says at its end: behind what was published before, but though the queue is full.
+    Farewell,
+}
+
+/// What became of a message handed to [`super::outbox::Outbox::admit`].
+#[derive(Debug)]
+pub enum Admission {
+    /// Kept.
+    Accepted {
+        /// How many older QoS 0 messages were dropped for it.
+        dropped: usize,
+    },
+    /// No room, and nothing that may be dropped. The message comes back.
+    Full(Outgoing),
+}
+
 /// A message with what its publisher is waiting for.
 #[derive(Debug)]
 pub struct Outgoing {

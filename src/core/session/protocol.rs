@@ -499,6 +499,11 @@ impl Protocol {
 
     // ---- output --------------------------------------------------------------------------------------
 
+    /// Whether a message could be sent now.
+    pub fn can_send(&self) -> bool {
+        self.is_connected() && self.outbox.can_send(matches!(self.phase, Phase::Greeting(_)))
+    }
+
     /// Whether messages to be sent may wait for more: nothing in flight paces them.
     pub fn may_linger(&self) -> bool {
         self.is_connected() && self.outbox.is_unpaced()

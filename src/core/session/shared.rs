@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub durable: Option<Mutex<Durable>>,
     /// The thread that says a greeting or farewell, while it does. Other threads' messages are no part of it.
     pub speaker: Mutex<Option<(ThreadId, Urgency)>>,
+    /// Whether there is one: asked for each message.
+    pub somebody_speaks: AtomicBool,
     /// Wakes the service.
     pub wake: Arc<Wake>,
     /// Holds messages back while the service is at work.
