@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS, qos};
 use tokio::sync::Notify;
 
@@ -51,20 +54,17 @@ fn say(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-fn cpu_seconds() -> nix::Result<f64> {
+fn cpu() -> nix::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    let parts = [usage.user_time(), usage.system_time()];
-    Ok(parts
-        .iter()
-        .map(|time| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000).as_secs_f64())
-        .sum())
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.unsigned_abs()))
 }
 
 /// Obeys stdin, until it ends and the process with it.
 fn obey(go: &Notify) {
     for line in stdin().lock().lines().map_while(Result::ok) {
-        match (line.as_str(), cpu_seconds()) {
-            ("cpu", Ok(seconds)) if say(&format!("{{\"cpu\": {seconds:.6}}}")).is_ok() => {}
+        match (line.as_str(), cpu()) {
+            ("cpu", Ok(used)) if say(&format!("{{\"cpu\": {:.6}}}", used.as_secs_f64())).is_ok() => {}
             ("go", _) => go.notify_one(),
             _ => break,
         }
