@@ -293,15 +293,18 @@ ROWS = (
 
 
 def chosen(names: list[str]) -> list[Row]:
-    """The rows of these names or with names that begin so; all if there are none.
+    """The rows of these names; of a name that no row has, those that begin with it. All if there are no names.
 
     Raises:
-        ValueError: There is no such row.
+        ValueError: No row begins so.
     """
+    found: set[str] = set()
     for name in names:
-        if not any(row.name.startswith(name) for row in ROWS):
+        fitting = {row.name for row in ROWS if row.name.startswith(name)}
+        if not fitting:
             raise ValueError(f"there is no row {name!r}: there are {', '.join(row.name for row in ROWS)}")
-    return [row for row in ROWS if not names or any(row.name.startswith(name) for name in names)]
+        found |= {name} & fitting or fitting
+    return [row for row in ROWS if not names or row.name in found]
 
 
 assert all(who in EVERYBODY for row in ROWS for who in row.clients)

@@ -75,7 +75,7 @@ class Setup:
 
     def seconds(self, usual: float) -> float:
         """How long in place of so long."""
-        return max(usual * self.scale, min(1.0, usual))
+        return max(usual * self.scale, 0.2)
 
     def own_folder(self, name: str = "bench") -> Path:
         """A new folder with a configuration for the service of that name."""
