@@ -118,11 +118,14 @@ def main() -> int:
         else:
             with prepared(QUICK if options.quick else 1.0) as setup:
                 results = report.Results(about(setup, rounds))
-                if options.growth:
-                    growth.measure(setup, rounds, results, say)
-                else:
-                    measure(setup, chosen(names(options.rows)), rounds, results, say)
-            results.write(path)
+                try:
+                    if options.growth:
+                        growth.measure(setup, rounds, results, say)
+                    else:
+                        measure(setup, chosen(names(options.rows)), rounds, results, say)
+                finally:
+                    # Also of a run that is interrupted.
+                    results.write(path)
             say(f"{time.monotonic() - began:.0f} s; the values are in {path}")
         if options.growth:
             print(growth.table(results))
@@ -136,6 +139,8 @@ def main() -> int:
     except (BenchError, OSError, ValueError) as error:
         say(f"error: {error}")
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 1 if results.failures else 0
 
 
