@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 COLOURS = {
     "miqro": "#1f6feb",
@@ -40,6 +42,10 @@ PICTURES: dict[str, list[tuple[str, str, str, str, str]]] = {
 }
 
 
+def steps_of(values: dict[str, Any], series: str) -> list[int]:
+    return sorted({int(step) for found in values.get(series, {}).values() for step in found})
+
+
 def draw(values: dict[str, Any], name: str, folder: Path) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), dpi=100, layout="constrained")
     for panel, (series, title, across, up, scale) in zip(panels, PICTURES[name], strict=True):
@@ -59,8 +65,15 @@ def draw(values: dict[str, Any], name: str, folder: Path) -> None:
                 capsize=3,
             )
         panel.set(title=title, xlabel=across, ylabel=up, xscale=scale, yscale=scale)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axis.set_minor_formatter(NullFormatter())
         if scale == "linear":
             panel.set_ylim(bottom=0)
+            panel.set_xticks(steps_of(values, series))
+        else:
+            low, high = panel.get_ylim()
+            panel.set_ylim(10 ** floor(log10(low)), 10 ** ceil(log10(high)))
         panel.grid(visible=True, which="major", alpha=0.3)
         panel.legend(fontsize=8)
     figure.savefig(folder / f"{name}.png")

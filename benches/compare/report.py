@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import statistics
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BEGIN, END = "<!-- table: written by make bench -->", "<!-- end of the table -->"
+
+
+def loopback(count: int = 20_000) -> float:
+    """Microseconds for a byte from one socket to another one of this process: how dear system calls are here."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    with one, other:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        began = time.perf_counter()
+        for _ in range(count):
+            one.send(b"x")
+            other.recv(1)
+        return (time.perf_counter() - began) / count * 1e6
 
 
 def machine() -> dict[str, Any]:
@@ -31,6 +47,7 @@ def machine() -> dict[str, Any]:
         "kind": f"{platform.machine()} {model}".strip(),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
+        "loopback": loopback(),
     }
 
 
@@ -147,8 +164,9 @@ def heading(results: Results) -> str:
     about = results.about
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
-        f"{about['date']}, {about['rounds']} rounds, {about['processors']} processors ({about['kind']}), "
-        f"{about['system']}, Python {about['Python']}; {versions}. Median (smallest to largest)."
+        f"{about['date']}, {about['rounds']} round{'s' * (about['rounds'] > 1)}, {about['processors']} processors "
+        f"({about['kind']}), {about['system']}, {about['loopback']:.1f} µs for a byte through a socket of loopback; "
+        f"Python {about['Python']}, {versions}. Median (smallest to largest)."
     )
 
 
