@@ -15,7 +15,17 @@ import miqro
 from compare import growth, report, wire
 from compare.__main__ import measure
 from compare.rows import ROWS, chosen
-from compare.setup import GMQTT, MIQRO, ORIGINAL, PYTHON, BenchError, Setup, prepared, refuse_slow_builds
+from compare.setup import (
+    GMQTT,
+    MIQRO,
+    MOSQUITTO,
+    ORIGINAL,
+    PYTHON,
+    BenchError,
+    Setup,
+    prepared,
+    refuse_slow_builds,
+)
 from harness import packets
 
 if TYPE_CHECKING:
@@ -155,7 +165,7 @@ def test_a_client_that_fails_is_told_and_the_others_are_measured(setup: Setup) -
 def verdict(ours: float, original: float, gmqtt: float | None) -> str:
     """What the table says in its last column of a publish at QoS 0."""
     results = no_results()
-    for who, value in ((MIQRO, ours), (ORIGINAL, original), (GMQTT, gmqtt)):
+    for who, value in ((MIQRO, ours), (ORIGINAL, original), (GMQTT, gmqtt), (MOSQUITTO, 1.5)):
         if value is not None:
             results.add("publish-0", who, {"cpu": value})
     return report.table(results).splitlines()[-1].split("|")[-2].strip()
@@ -163,7 +173,7 @@ def verdict(ours: float, original: float, gmqtt: float | None) -> str:
 
 def test_a_goal_is_reached_only_if_all_of_it_is() -> None:
     assert verdict(0.9, 20.0, 4.0) == "yes"
-    assert verdict(0.9, 20.0, None) == "yes"
+    assert verdict(0.9, 20.0, None) == "yes, as far as it was measured"
     assert verdict(0.9, 9.0, 4.0) == "**no**: ≤ 1/15 of miqro 1.3.0"
     assert verdict(1.2, 20.0, 4.0) == "**no**: ≤ 1; ≤ 1/4 of gmqtt"
 

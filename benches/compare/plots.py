@@ -66,7 +66,7 @@ def draw(values: dict[str, Any], name: str, folder: Path) -> None:
             )
         panel.set(title=title, xlabel=across, ylabel=up, xscale=scale, yscale=scale)
         for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
             axis.set_minor_formatter(NullFormatter())
         if scale == "linear":
             panel.set_ylim(bottom=0)

@@ -132,7 +132,10 @@ def _verdict(results: Results, row: Row, line: Line) -> str:
     missed = [str(goal) for goal, yes in found if yes is False]
     if missed:
         return "**no**: " + "; ".join(missed)
-    return "yes" if any(yes for _, yes in found) else ""
+    if any(yes is None for _, yes in found):
+        # A peer that was not measured was not beaten.
+        return "yes, as far as it was measured" if any(yes for _, yes in found) else ""
+    return "yes" if found else ""
 
 
 def _markdown(rows: Iterable[list[str]]) -> str:
