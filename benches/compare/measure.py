@@ -301,7 +301,7 @@ def loops(intervals: Sequence[float]) -> Measure:
 
     def work(setup: Setup, who: str) -> Figures:
         spec = {"what": "loops", "intervals": intervals, "seconds": setup.seconds(10.0)}
-        with started(setup, who, spec, "loops.py") as client:
+        with started(setup, who, spec, "grid.py" if who == PYTHON else "loops.py") as client:
             calls = client.wait_for("calls")
         figures: Figures = {}
         for interval in intervals:

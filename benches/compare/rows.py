@@ -121,7 +121,7 @@ def _loops(name: str, title: str, *milliseconds: int) -> Row:
         )
         for each in milliseconds
     )
-    return Row(name, OURS, measure.loops([each / 1000 for each in milliseconds]), lines, rounds=3)
+    return Row(name, (*OURS, PYTHON), measure.loops([each / 1000 for each in milliseconds]), lines, rounds=3)
 
 
 _ONE = {"what": "receive", "count": 100_000}
