@@ -8,12 +8,10 @@ from control import SPEC, say
 
 started = monotonic()
 calls: dict[float, list[float]] = {interval: [] for interval in SPEC["intervals"]}
-# All of the slowest as well, and the one at the end.
-end = started + SPEC["seconds"] + max(calls) / 2
 while True:
     due, interval = min((started + len(times) * each, each) for each, times in calls.items())
-    if due > end:
-        break
     sleep(max(0.0, due - monotonic()))
     calls[interval].append(monotonic())
+    if interval == max(calls) and monotonic() - started >= SPEC["seconds"]:
+        break
 say(calls={str(interval): times for interval, times in calls.items()})
