@@ -102,17 +102,41 @@ stubs-check: setup toolchain
 wheel: setup toolchain ## Build the wheel, as it is released, into dist/
 	$(BIN)/maturin build --locked --release --out dist
 
-lock: setup ## Resolve requirements-dev.in into requirements-dev.txt
+lock: setup ## Resolve each requirements.in into its requirements.txt
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
 		requirements-dev.in --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
 		tests/compat/requirements.in --output-file tests/compat/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --generate-hashes --no-header \
+		benches/requirements.in --output-file benches/requirements.txt
+
+.PHONY: bench bench-growth bench-setup
+
+# What miqro is measured beside; and matplotlib.
+BENCH_VENV := $(CURDIR)/.cache/bench/venv
+BENCH_STAMP := $(BENCH_VENV)/.requirements
+BENCH := PYTHONPATH=benches:tests $(BIN)/python -m compare
+
+bench: bench-setup ## Measure miqro beside 1.3.0 and its peers (BENCH_ARGS="--rounds 5 --rows publish,receive --quick")
+	@$(BENCH) $(BENCH_ARGS)
+
+bench-growth: bench-setup ## Measure how cost grows with topics, handlers, payloads and services (BENCH_ARGS="--write-docs")
+	@$(BENCH) --growth $(BENCH_ARGS)
+
+# Always the build that users have.
+bench-setup: compat-venv $(BENCH_STAMP) broker
+	@$(MAKE) PROFILE=release build
+	cargo build --locked --quiet --release --example rumqttc_client
+
+$(BENCH_STAMP): benches/requirements.txt scripts/setup.sh scripts/lib.sh
+	@scripts/setup.sh $(BENCH_VENV) benches/requirements.txt
+	@touch $@
 
 .PHONY: schema soak bench-async
 
-bench-async: build broker ## Compare asynchronous services with aiomqtt and gmqtt (BENCH_ARGS="--rounds 3"; PROFILE=release)
-	$(BIN)/python benches/async_services.py $(BENCH_ARGS)
+bench-async: build broker $(BENCH_STAMP) ## Compare asynchronous services with aiomqtt and gmqtt (BENCH_ARGS="--rounds 3"; PROFILE=release)
+	PYTHONPATH=benches:tests $(BIN)/python benches/async_services.py $(BENCH_ARGS)
 
 schema: build ## Write docs/miqro.schema.json anew from the structures that read the configuration
 	@$(BIN)/python -m miqro schema > docs/miqro.schema.json

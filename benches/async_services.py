@@ -1,30 +1,28 @@
 """What asynchronous services cost, beside aiomqtt and gmqtt, in turns on one broker.
 
-    maturin develop --release && python benches/async_services.py [--messages 20000] [--rounds 5] [--idle 60]
+    make PROFILE=release bench-async BENCH_ARGS="--messages 20000 --rounds 5 --idle 60"
 
-CPU is that of the client's process, user and system, all its threads, per message. The peers are installed into an
-environment of their own, `.cache/bench/venv`. The last part is one process with a hundred services in one event loop,
-that have nothing to do.
+CPU is that of the client's process, user and system, all its threads, per message. The last part is one process with
+a hundred services in one event loop, that have nothing to do.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import miqro
+from compare.setup import BROKER_OPTIONS
+from harness import Broker
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".cache/bench/venv"
-PEERS = ("aiomqtt==2.5.1", "gmqtt==0.8.0")
 PAYLOAD = "x" * 32
 #: How many publishes at QoS 1 are under way at once.
 WINDOW = 100
@@ -213,31 +211,17 @@ asyncio.run(main())
 
 
 def peers() -> Path:
-    """The interpreter of the peers' environment, which is made if there is none."""
+    """The interpreter of the peers' environment."""
     python = VENV / "bin/python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS], check=True
-    )
+        sys.exit(f"{python} is missing: `make bench-async` makes it")
     return python
 
 
-def broker(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A mosquitto that keeps whatever a slow client has not read yet."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from harness.broker import free_port
-
-    port = free_port()
-    (folder / "mosquitto.conf").write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type none\n"
-    )
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
-    process = subprocess.Popen(
-        ["mosquitto", "-c", str(folder / "mosquitto.conf")], env={**os.environ, "PATH": path}
-    )
-    time.sleep(0.5)
-    return process, port
+def installed() -> str:
+    """The versions of the peers."""
+    program = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in ('aiomqtt', 'gmqtt')), sep=', ')"
+    return subprocess.check_output([str(peers()), "-c", program], text=True).strip()
 
 
 def flood(port: int, count: int, qos: int) -> None:
@@ -292,13 +276,11 @@ def main() -> None:
         "aiomqtt": (str(peers()), AIOMQTT),
         "gmqtt": (str(peers()), GMQTT),
     }
-    print(
-        f"miqro {miqro.__version__}, {', '.join(PEERS)}, Python {sys.version.split()[0]}; µs of CPU per message"
-    )
+    print(f"miqro {miqro.__version__}, {installed()}, Python {sys.version.split()[0]}; µs of CPU per message")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        process, port = broker(folder)
-        try:
+        (folder / "broker").mkdir()
+        with Broker(folder / "broker", quiet=True, options=BROKER_OPTIONS) as broker:
             for what, qos in (("receive", 0), ("receive", 1), ("publish", 0), ("publish", 1)):
                 if (what, qos) == ("publish", 1):
                     clients["miqro, the last awaited"] = (sys.executable, MIQRO_LAST)
@@ -306,7 +288,7 @@ def main() -> None:
                 for _ in range(arguments.rounds):
                     for client, (python, source) in clients.items():
                         results[client].append(
-                            measure(folder, python, source, port, what, arguments.messages, qos)
+                            measure(folder, python, source, broker.port, what, arguments.messages, qos)
                         )
                 own = statistics.median(results["miqro"])
                 print(f"{what}, QoS {qos}")
@@ -316,10 +298,7 @@ def main() -> None:
                         f"  {client:8} {median:7.2f} ({min(costs):.2f} to {max(costs):.2f}), {median / own:.1f} x miqro"
                     )
             if arguments.idle:
-                idle(folder, port, arguments.idle)
-        finally:
-            process.terminate()
-            process.wait()
+                idle(folder, broker.port, arguments.idle)
 
 
 def idle(folder: Path, port: int, seconds: float) -> None:

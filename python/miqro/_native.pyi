@@ -8,6 +8,7 @@ from typing import Any, Final, final
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "BUILD_PROFILE",
     "DEBUG_BUILD",
     "Event",
     "LastKeyValues",
@@ -46,6 +47,8 @@ __all__ = [
     "yaml_dump",
     "yaml_load",
 ]
+BUILD_PROFILE: Final[str]
+
 DEBUG_BUILD: Final[bool]
 
 __version__: Final[str]

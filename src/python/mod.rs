@@ -30,6 +30,10 @@ mod _native {
     #[pymodule_export]
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
 
+    /// The profile of Cargo that built this. Only `release` is a measure of anything; `dev` is called `debug`.
+    #[pymodule_export]
+    const BUILD_PROFILE: &str = env!("MIQRO_PROFILE");
+
     #[pymodule_export]
     use super::clock::{clock_advance, clock_hold, clock_is_held, clock_now, clock_release};
     #[pymodule_export]
