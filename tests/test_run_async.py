@@ -423,6 +423,9 @@ def test_a_defect_of_the_engine_is_raised(write_config: Config, monkeypatch: pyt
         def __getattr__(self, name: str) -> Any:
             return lambda *args: 0
 
+        def has_events(self) -> bool:
+            return True
+
         def take_routed(self, limit: int, router: Any) -> list[Any]:
             return [miqro._native.Event.Terminated(reason="it is broken")]
 

@@ -52,10 +52,9 @@ class WatchedWake:
         self.timeouts: list[float | None] = []
         service._miqro_wake = self
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def sleep(self, timeout: float | None) -> None:
         self.timeouts.append(timeout)
-        woken: bool = self._wake.wait(timeout)
-        return woken
+        self._wake.sleep(timeout)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wake, name)

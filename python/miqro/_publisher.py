@@ -115,18 +115,19 @@ class Publisher:
         topic = ext if global_ else self.data_topic_prefix + ext
         last = self._miqro_last
         max_age = None
-        if only_if_changed is not False:
-            if only_if_changed is not True and isinstance(only_if_changed, timedelta):
-                max_age = only_if_changed.total_seconds()
-            # Asked here already, for most messages end with it: who publishes at the same time may come before or
-            # after this one.
-            if (only_if_changed or max_age is not None) and last.unchanged(topic, payload, max_age):
-                if self.log.isEnabledFor(10):
-                    self.log.debug("%s not changed, not publishing.", topic)
-                return _UNCHANGED
         try:
-            if only_if_changed is False and topic not in last:
-                return self._miqro_send(topic, payload, retain, qos, properties)
+            if only_if_changed is False:
+                if topic not in last:
+                    return self._miqro_send(topic, payload, retain, qos, properties)
+            else:
+                if only_if_changed is not True and isinstance(only_if_changed, timedelta):
+                    max_age = only_if_changed.total_seconds()
+                # Asked here already, for most messages end with it: who publishes at the same time may come before
+                # or after this one.
+                if (only_if_changed or max_age is not None) and last.unchanged(topic, payload, max_age):
+                    if self.log.isEnabledFor(10):
+                        self.log.debug("%s not changed, not publishing.", topic)
+                    return _UNCHANGED
             dedup = max_age is not None or bool(only_if_changed)
             # What is noted as last sent has to be what was sent last, whoever publishes at the same time.
             with self._miqro_sending:
@@ -178,12 +179,12 @@ class Publisher:
             self.log.debug("MQTT publish: %s: %s", topic, payload)
         if properties and not (isinstance(client, mqtt.Client) or hasattr(client, "takes_properties")):
             raise ValueError(f"{', '.join(properties)}: only miqro's own MQTT client takes them")
+        how = Properties(**properties) if properties else None
         try:
-            if properties:
-                how = Properties(**properties)
-                info = client.publish(topic, payload, retain=retain, qos=qos, properties=how)
-            else:
+            if how is None:
                 info = client.publish(topic, payload, retain=retain, qos=qos)
+            else:
+                info = client.publish(topic, payload, retain=retain, qos=qos, properties=how)
         except (ValueError, ForkError):
             raise
         except Exception as error:  # another client may raise anything; the service goes on

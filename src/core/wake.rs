@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -103,14 +103,21 @@ impl Wake {
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Woken> {
         let mut fds = [PollFd::new(self.own().reader.as_fd(), PollFlags::POLLIN)];
         let passes_at_once = timeout.filter(|_| ServiceClock::is_held());
-        match poll(&mut fds, passes_at_once.map_or(timeout, |_| Some(Duration::ZERO))) {
-            Ok(0) => {
-                passes_at_once.inspect(|timeout| ServiceClock::advance(*timeout));
-                Ok(Woken::TimedOut)
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut left = passes_at_once.map_or(timeout, |_| Some(Duration::ZERO));
+        loop {
+            match poll(&mut fds, left.map(punctual)) {
+                Ok(0) => {
+                    passes_at_once.inspect(|timeout| ServiceClock::advance(*timeout));
+                    left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                    if passes_at_once.is_some() || left.is_none_or(|left| left.is_zero()) {
+                        return Ok(Woken::TimedOut);
+                    }
+                }
+                Ok(_) => return Ok(Woken::Notified),
+                Err(Errno::EINTR) => return Ok(Woken::Interrupted),
+                Err(errno) => return Err(errno.into()),
             }
-            Ok(_) => Ok(Woken::Notified),
-            Err(Errno::EINTR) => Ok(Woken::Interrupted),
-            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -123,6 +130,17 @@ impl Wake {
     pub fn signal_fileno(&self) -> RawFd {
         self.own().writer.as_raw_fd()
     }
+}
+
+/// The timeout to ask for, to be woken after this one. Linux lets a thousandth of a timeout go by, up to 100 ms, so
+/// that it can serve several sleepers at once: a loop of one second would be a millisecond late. What it wakes too
+/// early goes on sleeping.
+fn punctual(timeout: Duration) -> Duration {
+    const SLACK: u32 = 1000;
+    const MOST: Duration = Duration::from_millis(100);
+    // A little less than all of it, or half of the waits would end some nanoseconds too early.
+    let slack = (timeout / (SLACK + 1)).min(MOST).saturating_sub(Duration::from_micros(1));
+    if cfg!(target_os = "linux") { timeout - slack } else { timeout }
 }
 
 /// `ppoll` where there is one: a loop is due to the microsecond, and `poll` counts in milliseconds.
