@@ -163,7 +163,12 @@ def no_properties(client: Any) -> str | None:
 
 
 def connected(client: Any) -> bool:
-    """Whether the client says that it is connected; a double that does not say counts as connected."""
+    """Whether the client says that it is connected; a double that does not say counts as connected.
+
+    Ours counts once `on_connect` was called: before that, it is that which says the first things.
+    """
+    if isinstance(client, mqtt.Client) and not client._connected_at:
+        return False
     asked = getattr(client, "is_connected", None)
     return bool(asked()) if callable(asked) else True
 

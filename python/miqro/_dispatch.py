@@ -124,13 +124,13 @@ class Dispatcher:
 
     def begin_turn(self) -> None:
         """The service begins to work: what it publishes goes out together."""
-        session = self._session()
+        session = self.session()
         if session is not None:
             session.cork()
 
     def end_turn(self) -> None:
         """The service has done its work: what it has published goes out."""
-        session = self._session()
+        session = self.session()
         if session is not None:
             session.uncork()
 
@@ -244,7 +244,7 @@ class Dispatcher:
 
     def waiting(self) -> int:
         """Messages and events that wait."""
-        session = self._session()
+        session = self.session()
         return len(self._batch) + len(self._queued) + (session.waiting() if session is not None else 0)
 
     def drain(self, until: float | None = None, at_most: int | None = None) -> bool:
@@ -294,13 +294,14 @@ class Dispatcher:
             if left == 0 or service.stop or (until is not None and now >= until):
                 return True
 
-    def _session(self) -> Any:
+    def session(self) -> Any:
+        """The engine's, unless the client is another library's or a double."""
         client = self._service.mqtt_client
         return client._session if isinstance(client, mqtt.Client) else None
 
     def _fetch(self) -> bool:
         """Takes what the engine has; whether that is anything."""
-        session = self._session()
+        session = self.session()
         if session is None or not session.has_events():
             return False
         self.sync_routes()
@@ -431,7 +432,7 @@ class Dispatcher:
         return seconds
 
     def _stall_seconds(self) -> float:
-        session = self._session()
+        session = self.session()
         if self._batch or (not self.idle and session is not None and session.waiting()):
             return monotonic() - self._looked_at
         try:

@@ -658,6 +658,12 @@ class Session:
             TypeError: The payload is neither text nor bytes.
         """
 
+    def sleep(self, /, timeout: float | None) -> None:
+        """
+        As `Wake.sleep`, and moves the session's bytes meanwhile, so that a message wakes one thread and not two. For
+        the thread of the service.
+        """
+
     def start(self, /) -> None:
         """
         Starts the network thread; does nothing when it runs.

@@ -322,7 +322,8 @@ class Service(Publisher, Asynchronous):
         dispatcher = self._miqro_dispatcher
         dispatcher.idle = True
         try:
-            self._miqro_wake.sleep(timeout)
+            session = dispatcher.session()
+            (session or self._miqro_wake).sleep(timeout)
         finally:
             dispatcher.looked()
             dispatcher.idle = False

@@ -117,6 +117,7 @@ class Client(TransportSettings):
         self._logger: logging.Logger | None = None
         self._trouble: str | None = None
         self._flapping = False
+        #: Since when it is connected, as far as the callbacks have been told; zero: it is not.
         self._connected_at = 0.0
         self._dropped_in_outage = 0
         self._overrun_at = float("-inf")
@@ -437,6 +438,7 @@ class Client(TransportSettings):
         import time
 
         lasted = time.monotonic() - self._connected_at
+        self._connected_at = 0.0
         self._flapping = lasted < FLAPPING_SECONDS and event.reason == self._trouble
         if not self._flapping:
             self._trouble = None

@@ -6,7 +6,7 @@
 //! thread of the process was the one to receive the signal.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -126,6 +126,11 @@ impl Wake {
         self.own().reader.as_raw_fd()
     }
 
+    /// The same, borrowed.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.own().reader.as_fd()
+    }
+
     /// The end that `signal.set_wakeup_fd` takes.
     pub fn signal_fileno(&self) -> RawFd {
         self.own().writer.as_raw_fd()
@@ -140,7 +145,7 @@ fn punctual(timeout: Duration) -> Duration {
     const MOST: Duration = Duration::from_millis(100);
     // A little less than all of it, or half of the waits would end some nanoseconds too early.
     let slack = (timeout / (SLACK + 1)).min(MOST).saturating_sub(Duration::from_micros(1));
-    if cfg!(target_os = "linux") { timeout - slack } else { timeout }
+    if cfg!(target_os = "linux") { timeout.saturating_sub(slack) } else { timeout }
 }
 
 /// `ppoll` where there is one: a loop is due to the microsecond, and `poll` counts in milliseconds.

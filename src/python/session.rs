@@ -522,6 +522,17 @@ impl Session {
         Ok(list)
     }
 
+    /// As `Wake.sleep`, and moves the session's bytes meanwhile, so that a message wakes one thread and not two. For
+    /// the thread of the service.
+    fn sleep(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        let timeout =
+            timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        let session = &self.inner;
+        // An interrupted sleep is over: the service looks again, after what the signal has to say.
+        py.detach(|| session.sleep(timeout))?;
+        py.check_signals()
+    }
+
     /// Whether `take` would find something.
     fn has_events(&self) -> bool {
         !self.inner.is_of_parent() && self.inner.has_events()

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// which is to cost nothing; but the end of an answered ping's patience must not wake an idle thread.
 const SLACK: Duration = Duration::from_secs(5);
 
-pub(super) use imp::{Remote, Timer};
+pub(super) use imp::{Bell, Remote, Timer};
 
 /// A deadline that can be polled. It may fire too early, by [`SLACK`] at most, and is set anew then.
 #[derive(Debug)]
@@ -82,6 +82,33 @@ mod imp {
         }
     }
 
+    /// A timer that one thread waits for and others set.
+    #[derive(Debug)]
+    pub struct Bell(TimerFd);
+
+    impl Bell {
+        /// A silent one.
+        pub fn new() -> io::Result<Option<Self>> {
+            Ok(Some(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?)))
+        }
+
+        /// Has it ring once, and not when it was to ring before.
+        pub fn ring_in(&self, after: Duration) {
+            set(&self.0, after);
+        }
+
+        /// Has it not ring.
+        pub fn silence(&self) {
+            let _ = self.0.unset();
+        }
+
+        /// Waits until it rings.
+        pub fn wait(&self) {
+            // Interrupted by no signal, which this thread gets none of; and then it would only ring too early.
+            let _ = self.0.wait();
+        }
+    }
+
     fn set(timer: &TimerFd, after: Duration) {
         // Zero would disarm it.
         let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
@@ -130,6 +157,28 @@ mod imp {
     use std::pin::Pin;
     use std::task::{Context, Poll};
     use std::time::Duration;
+
+    /// There is none that threads could share.
+    #[derive(Debug)]
+    pub enum Bell {}
+
+    impl Bell {
+        pub fn new() -> io::Result<Option<Self>> {
+            Ok(None)
+        }
+
+        pub fn ring_in(&self, _after: Duration) {
+            match *self {}
+        }
+
+        pub fn silence(&self) {
+            match *self {}
+        }
+
+        pub fn wait(&self) {
+            match *self {}
+        }
+    }
 
     /// tokio's timers are of one thread: nobody else sets them.
     #[derive(Debug)]

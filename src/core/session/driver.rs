@@ -334,9 +334,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     [protocol.deadline(), held_until].into_iter().flatten().min()
                 }
             };
-            self.shared.hand_over(&mut self.events);
+            self.shared.found(&mut self.events);
             let now = self.shared.now();
             if reading
+                && !self.shared.leader.is_service()
                 && self.shared.out().unwritten().is_empty()
                 && let Some(pause) = self.lull.take(now)
             {
@@ -356,7 +357,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let taken = self.shared.out().taken();
                 protocol.written(taken, now, &mut self.events);
                 drop(protocol);
-                self.shared.hand_over(&mut self.events);
+                self.shared.found(&mut self.events);
                 self.shared.announce();
             }
             match read {
@@ -420,7 +421,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         driver.note_connected(&mut self.events);
         // Handed over before the acknowledgements are written: `poll` comes after this.
-        self.shared.hand_over(&mut self.events);
+        self.shared.found(&mut self.events);
         if overrun > 0 {
             self.shared.inbox().push_overrun(overrun);
             self.shared.wake.notify();

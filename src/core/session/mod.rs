@@ -13,6 +13,7 @@ mod durable;
 pub mod event;
 mod held;
 pub mod journal;
+mod leader;
 mod limits;
 mod lull;
 pub mod message;
@@ -28,7 +29,6 @@ mod shared;
 pub mod transport;
 mod versions;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
@@ -36,11 +36,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::core::clock::ServiceClock;
 use crate::core::fork;
-use crate::core::wake::{Wake, block_signals};
+use crate::core::wake::{Wake, Woken, block_signals};
 use cork::{Cork, Now};
 use durable::Durable;
 use event::{Event, Inbox};
+use leader::{Engine, Leader};
 use message::{Message, Properties, QoS};
 use options::SessionOptions;
 use outbox::Urgency;
@@ -55,6 +57,8 @@ const A_LONG_TIME: Duration = Duration::from_secs(3600);
 pub struct Session {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// While it runs.
+    engine: Arc<Mutex<Option<Engine>>>,
     /// The process in which it was started.
     home: OnceLock<u32>,
     /// What the first [`Self::close`] has found.
@@ -85,6 +89,7 @@ impl Session {
             wake,
             cork: Cork::default(),
             driver_wake: tokio::sync::Notify::new(),
+            leader: Leader::new(),
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
@@ -98,6 +103,7 @@ impl Session {
         Self {
             shared: Arc::new(shared),
             thread: Mutex::new(None),
+            engine: Arc::default(),
             home: OnceLock::new(),
             owed_at_the_end: OnceLock::new(),
         }
@@ -118,24 +124,17 @@ impl Session {
         if thread.is_some() || self.shared.should_stop() {
             return Ok(());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            // Name look-ups run on a helper thread, which is not kept: an idle service has none to wake up.
-            .thread_keep_alive(Duration::from_millis(10))
-            .build()?;
-        let shared = Arc::clone(&self.shared);
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(Engine::new(&self.shared)?);
+        let (shared, engine) = (Arc::clone(&self.shared), Arc::clone(&self.engine));
         let body = move || {
             block_signals();
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                runtime.block_on(driver::run(Arc::clone(&shared)));
-            }));
-            runtime.shutdown_background();
-            if let Err(panic) = ended {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("no message");
+            let failed = Engine::serve(&engine, &shared);
+            // What it has open is closed before anybody hears of the end.
+            let ended = engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(engine) = ended {
+                engine.shutdown();
+            }
+            if let Err(text) = failed {
                 shared.inbox().terminated = Some(format!("the network thread has failed: {text}"));
             }
             shared.protocol().abandon();
@@ -248,8 +247,8 @@ impl Session {
             } else {
                 Now::Nothing
             };
-            if what == Now::Hold {
-                // It goes out at the end of the turn, or when this fires.
+            if what == Now::Hold && !self.shared.leader.is_nobody() {
+                // It goes out at the end of the turn, or when this fires; else when the network thread takes over.
                 self.shared.out().hold();
             }
             (receipt, what)
@@ -281,7 +280,7 @@ impl Session {
     /// on reading for it though the inbox is full, up to twice its size.
     pub fn waiting_for_broker(&self) -> WaitingForBroker<'_> {
         self.shared.waiters.fetch_add(1, Ordering::SeqCst);
-        self.shared.driver_wake.notify_one();
+        self.shared.call_driver();
         WaitingForBroker(&self.shared)
     }
 
@@ -290,7 +289,7 @@ impl Session {
     /// QoS 1 and 2 wait unacknowledged, so that the broker sends only so many.
     pub fn await_answer(&self) {
         if self.shared.answers_awaited.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.shared.driver_wake.notify_one();
+            self.shared.call_driver();
         }
     }
 
@@ -371,6 +370,25 @@ impl Session {
         self.shared.driver_wake.notify_one();
     }
 
+    /// Sleeps until the service is notified, or until `timeout` has passed (`None`: for ever), and takes the
+    /// notification back: for the thread of the service, which moves the session's bytes meanwhile.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn sleep(&self, timeout: Option<Duration>) -> std::io::Result<Woken> {
+        if !self.is_of_parent()
+            && !ServiceClock::is_held()
+            && let Some(woken) = Engine::sleep(&self.engine, &self.shared, timeout)
+        {
+            return Ok(woken);
+        }
+        let woken = self.shared.wake.wait(timeout)?;
+        if woken == Woken::Notified {
+            self.shared.wake.clear();
+        }
+        Ok(woken)
+    }
+
     /// Moves up to `max` events into `into`. One call, one lock, however many there are.
     pub fn take_events(&self, max: usize, into: &mut Vec<Event>) {
         let resume = self.shared.inbox().take(max, into);
@@ -390,7 +408,7 @@ impl Session {
     pub fn close(&self, timeout: Duration) -> usize {
         let deadline = Instant::now().checked_add(timeout);
         self.shared.protocol().close();
-        self.shared.driver_wake.notify_one();
+        self.shared.call_driver();
         let owed = {
             let mut protocol = self.shared.protocol();
             // While the broker is away nothing can be delivered: waiting would only cost time.
@@ -404,7 +422,7 @@ impl Session {
             protocol.outbox().len()
         };
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.driver_wake.notify_one();
+        self.shared.call_driver();
         // The lock is kept until the thread has ended, so that another closer returns no earlier either.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
@@ -431,7 +449,7 @@ impl Drop for Session {
             return;
         }
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.driver_wake.notify_one();
+        self.shared.call_driver();
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::cork::Cork;
 use super::durable::Durable;
 use super::event::{Event, Inbox};
+use super::leader::Leader;
 use super::out::Out;
 use super::outbox::Urgency;
 use super::protocol::Protocol;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub cork: Cork,
     /// Wakes the network thread.
     pub driver_wake: tokio::sync::Notify,
+    /// Which thread drives.
+    pub leader: Leader,
     /// Announces that something has changed for those who wait for the broker; see [`Self::announce`].
     pub progress: Condvar,
     /// How many wait for that.
@@ -164,6 +167,22 @@ impl Shared {
         self.hand_over(&mut events);
         self.announce();
         done
+    }
+
+    /// Tells the driver that somebody waits for what it does.
+    pub fn call_driver(&self) {
+        self.driver_wake.notify_one();
+        self.leader.call();
+    }
+
+    /// As [`Self::hand_over`], for the driver: a service on whose thread it runs looks by itself.
+    pub fn found(&self, events: &mut Vec<Event>) {
+        if self.leader.is_service() {
+            let mut inbox = self.inbox();
+            events.drain(..).for_each(|event| inbox.push(event));
+        } else {
+            self.hand_over(events);
+        }
     }
 
     /// Moves events into the inbox and wakes the service.

@@ -9,7 +9,6 @@ pub mod tls;
 mod unix;
 mod websocket;
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -67,31 +66,31 @@ impl Connector {
     /// Why there is none, and what to do.
     pub async fn connect(&self) -> Result<Opened, String> {
         let limit = seconds(self.options.connect_timeout);
-        let stage = Cell::new(Stage::Resolving);
+        let mut stage = Stage::Resolving;
         let mut failures = Vec::new();
-        match tokio::time::timeout(limit, self.open(&stage, &mut failures)).await {
+        match tokio::time::timeout(limit, self.open(&mut stage, &mut failures)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.too_late(stage.get(), &failures, limit)),
+            Err(_) => Err(self.too_late(stage, &failures, limit)),
         }
     }
 
-    async fn open(&self, stage: &Cell<Stage>, failures: &mut Vec<tcp::Failure>) -> Result<Opened, String> {
+    async fn open(&self, stage: &mut Stage, failures: &mut Vec<tcp::Failure>) -> Result<Opened, String> {
         let options = &self.options;
         let mut socket;
         let mut stream: Box<dyn Stream> = if options.transport == Transport::Unix {
-            stage.set(Stage::Reaching);
+            *stage = Stage::Reaching;
             let stream = unix::connect(options.socket_path()).await?;
             socket = stream.as_fd().try_clone_to_owned().ok();
             Box::new(stream)
         } else {
             let addresses = tcp::resolve(&options.host, options.port).await?;
-            stage.set(Stage::Reaching);
+            *stage = Stage::Reaching;
             let stream = tcp::connect(addresses, options, failures).await?;
             socket = stream.as_fd().try_clone_to_owned().ok();
             Box::new(stream)
         };
         if let Some(settings) = &options.tls {
-            stage.set(Stage::Tls);
+            *stage = Stage::Tls;
             socket = None;
             let config = {
                 let mut loaded = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +99,7 @@ impl Connector {
             stream = Box::new(tls::connect(stream, config, options).await?);
         }
         if options.transport == Transport::Websockets {
-            stage.set(Stage::WebSocket);
+            *stage = Stage::WebSocket;
             socket = None;
             stream = Box::new(websocket::connect(stream, options).await?);
         }
