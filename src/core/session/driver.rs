@@ -337,11 +337,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.shared.found(&mut self.events);
             let now = self.shared.now();
             if reading
-                && !self.shared.leader.is_service()
                 && self.shared.out().unwritten().is_empty()
                 && let Some(pause) = self.lull.take(now)
             {
-                // Nothing else has to be done on this thread; what the service says, it writes itself.
+                // Nothing else has to be done on this thread, or soon enough; what the service says, it writes itself.
                 std::thread::sleep(pause);
             }
             self.alarm.set(deadline, now);

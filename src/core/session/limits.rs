@@ -2,6 +2,7 @@
 
 use super::codec;
 use super::message::{Message, QoS};
+use super::options::SessionOptions;
 
 /// The bounds of the outbox.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +14,19 @@ pub struct Limits {
     /// QoS 1 and 2 messages in flight. mosquitto 2.0.11 loses QoS 2 messages above 20 (its
     /// `max_inflight_messages`), though it acknowledges each.
     pub window: usize,
+}
+
+/// Half of the identifiers are kept for subscriptions and for messages that the broker forgets to acknowledge.
+const MAX_WINDOW: usize = 32_767;
+
+impl From<&SessionOptions> for Limits {
+    fn from(options: &SessionOptions) -> Self {
+        Self {
+            messages: options.max_queued_messages.max(1),
+            bytes: options.max_queued_bytes.max(1),
+            window: options.max_inflight.clamp(1, MAX_WINDOW),
+        }
+    }
 }
 
 impl Limits {

@@ -92,6 +92,8 @@ impl Session {
             leader: Leader::new(),
             progress: Condvar::new(),
             waiting_for_progress: AtomicUsize::new(0),
+            room: Condvar::new(),
+            waiting_for_room: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             answers_awaited: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -271,7 +273,7 @@ impl Session {
         let _waiting = self.waiting_for_broker();
         let protocol = self.shared.protocol();
         if protocol.has_to_wait(size, self.urgency()) {
-            drop(self.shared.await_progress(protocol, timeout));
+            self.shared.await_room(protocol, timeout);
         }
         !self.shared.inbox().is_full(0, 0, SLACK)
     }

@@ -196,6 +196,11 @@ impl Outbox {
         limits.exceeded(self.count, self.bytes, size)
     }
 
+    /// Whether a quarter of it is free.
+    pub fn is_roomy(&self) -> bool {
+        !self.limits.exceeded(self.count + self.count / 3, self.bytes + self.bytes / 3, 0)
+    }
+
     /// Takes a message while connected: there is room, or there is not.
     pub fn admit(&mut self, outgoing: Outgoing, urgency: Urgency) -> Admission {
         if self.is_full_for(outgoing.message.size(), urgency) {

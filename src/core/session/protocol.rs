@@ -22,8 +22,6 @@ use time::Ping;
 
 /// Packets that wait for a broker that does not read, before we stop reading too.
 const BACKLOG: usize = 4096;
-/// Half of the identifiers are kept for subscriptions and for messages that the broker forgets to acknowledge.
-const MAX_WINDOW: usize = 32_767;
 
 /// Why a publish was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +152,7 @@ impl Protocol {
     /// A session that has not connected yet.
     pub fn new(options: SessionOptions) -> Self {
         let protocol = options.protocol;
-        let limits = limits(&options);
+        let limits = Limits::from(&options);
         Self {
             options,
             next_options: None,
@@ -201,7 +199,7 @@ impl Protocol {
 
     /// Changes the options: what the broker was told counts from the next connection on, the rest at once.
     pub fn configure(&mut self, options: SessionOptions) {
-        self.outbox.set_limits(limits(&options));
+        self.outbox.set_limits(Limits::from(&options));
         self.options.report_published = options.report_published;
         self.next_options = Some(options);
     }
@@ -252,6 +250,12 @@ impl Protocol {
     /// Whether a message of `size` bytes has to wait for room, and room will come.
     pub fn has_to_wait(&self, size: usize, urgency: Urgency) -> bool {
         self.is_connected() && !self.is_closing() && self.outbox.is_full_for(size, urgency)
+    }
+
+    /// Whether those who wait for room should look again: the outbox is three quarters full at most, or they need not
+    /// wait any more.
+    pub fn is_roomy(&self) -> bool {
+        !self.is_connected() || self.is_closing() || self.outbox.is_roomy()
     }
 
     /// Subscribes now, and again on every connect. A filter that this connection's restoration has covered
@@ -581,14 +585,6 @@ impl Protocol {
 }
 
 /// 1 to 65535, and round again.
-fn limits(options: &SessionOptions) -> Limits {
-    Limits {
-        messages: options.max_queued_messages.max(1),
-        bytes: options.max_queued_bytes.max(1),
-        window: options.max_inflight.clamp(1, MAX_WINDOW),
-    }
-}
-
 fn next_number(last: &mut u16) -> u16 {
     *last = last.checked_add(1).unwrap_or(1);
     *last

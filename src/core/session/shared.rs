@@ -42,6 +42,9 @@ pub(super) struct Shared {
     pub progress: Condvar,
     /// How many wait for that.
     pub waiting_for_progress: AtomicUsize,
+    /// Announces that the outbox has room, and how many wait for that.
+    pub room: Condvar,
+    pub waiting_for_room: AtomicUsize,
     /// Threads of the service that wait for the broker.
     pub waiters: AtomicUsize,
     /// Threads and tasks of the service that wait for an acknowledgement.
@@ -105,6 +108,17 @@ impl Shared {
         if self.waiting_for_progress.load(Ordering::SeqCst) > 0 {
             self.progress.notify_all();
         }
+        // Not for each message that leaves: who publishes faster than the broker takes would be woken for each.
+        if self.waiting_for_room.load(Ordering::SeqCst) > 0 && self.protocol().is_roomy() {
+            self.room.notify_all();
+        }
+    }
+
+    /// Waits until the outbox has room for more than a few messages, or none is to come, `timeout` at most.
+    pub fn await_room(&self, protocol: MutexGuard<'_, Protocol>, timeout: Duration) {
+        self.waiting_for_room.fetch_add(1, Ordering::SeqCst);
+        drop(self.room.wait_timeout(protocol, timeout));
+        self.waiting_for_room.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Waits for the next [`Self::announce`], `timeout` at most.
