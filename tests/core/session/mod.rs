@@ -8,6 +8,7 @@ mod connecting;
 mod direct;
 mod durable;
 mod flow;
+mod leading;
 mod leaks;
 mod outgoing;
 
