@@ -551,3 +551,43 @@ def test_a_service_of_the_broker_calls_bound_methods_in_both_ways(
             observer.publish(topic, "x")
         running.wait(lambda: len(service.seen) == 4)
     assert service.seen == [("x",), (service, "x"), ("x", "r/s"), (service, "x", "")]
+
+
+CHANGES: list[Callable[[list[Any], Any], object]] = [
+    lambda handlers, new: handlers.append(new),
+    lambda handlers, new: handlers.extend([new]),
+    lambda handlers, new: handlers.insert(0, new),
+    lambda handlers, new: handlers.__iadd__([new]),
+    lambda handlers, new: handlers.__setitem__(0, new),
+    lambda handlers, new: handlers.__setitem__(slice(0, 1), [new]),
+]
+REMOVALS: list[Callable[[list[Any], Any], object]] = [
+    lambda handlers, old: handlers.remove(old),
+    lambda handlers, old: handlers.pop(handlers.index(old)),
+    lambda handlers, old: handlers.clear(),
+    lambda handlers, old: handlers.__delitem__(handlers.index(old)),
+    lambda handlers, old: handlers.__imul__(0),
+    lambda handlers, old: handlers.__setitem__(slice(None), []),
+]
+
+
+@pytest.mark.parametrize("remove", REMOVALS)
+@pytest.mark.parametrize("add", CHANGES)
+@pytest.mark.parametrize("name", ["mqtt_handlers", "mqtt_global_handlers"])
+def test_whatever_is_done_to_the_lists_is_followed(
+    service: S, name: str, add: Callable[[list[Any], Any], object], remove: Callable[[list[Any], Any], object]
+) -> None:
+    """C4: the lists are the truth, also between two messages, and also one that takes their place."""
+    service.mqtt_global_handlers.append(("other", service.anything))
+    new = ("t", service.without)
+    topic = "service/s/t" if name == "mqtt_handlers" else "t"
+    receive(service, topic, "nobody")
+    add(getattr(service, name), new)
+    receive(service, topic, "one")
+    remove(getattr(service, name), new)
+    receive(service, topic, "nobody")
+    setattr(service, name, [new])
+    receive(service, topic, "two")
+    getattr(service, name)[0] = ("u", service.without)
+    receive(service, topic, "nobody")
+    assert service.seen == [("one",), ("two",)]

@@ -272,6 +272,25 @@ def test_the_heartbeat_says_online_again_and_again(
     assert found[-1].at - found[0].at >= 0.05
 
 
+def test_the_heartbeat_does_not_say_what_the_connect_is_about_to_say(
+    broker: Broker, observer: Observer, write_config: Callable[..., Path]
+) -> None:
+    """C40: the connection stands, and `_on_connect` still waits for the service's thread: one `1`, not two."""
+    service = Lifecycle(write_config(broker.port))
+    client = service.mqtt_client
+    client.loop_start()
+    try:
+        wait_until(client.is_connected, SOON, "the connection")
+        service._update_online_status()
+        wait_until(lambda: service._loop_step() or service.is_connected, SOON, "that the service hears of it")
+        service._update_online_status()
+        observer.wait_count(ONLINE, 2)
+    finally:
+        client.loop_stop()
+    observer.barrier()
+    assert observer.payloads(ONLINE) == ["1", "1"]
+
+
 # ---- a clean stop ----------------------------------------------------------------------------------------
 
 

@@ -185,6 +185,18 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn with_what_the_kernel_lets_go_by_a_wait_is_as_long_as_asked_for() {
+        for micros in [0, 1, 50, 1000, 250_000, 1_000_000, 60_000_000, 100_000_000, 86_400_000_000] {
+            let wanted = Duration::from_micros(micros);
+            let asked = punctual(wanted);
+            let latest = asked + (asked / 1000).min(Duration::from_millis(100));
+            assert!(asked <= wanted && wanted <= latest, "{wanted:?} {asked:?} {latest:?}");
+            assert!(latest <= wanted + Duration::from_micros(2), "{wanted:?} {latest:?}");
+        }
+    }
+
+    #[test]
     fn a_thousand_notifications_are_one_and_clear_takes_them_all() {
         let wake = Wake::new().unwrap();
         for _ in 0..1000 {
