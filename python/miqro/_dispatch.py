@@ -252,7 +252,7 @@ class Dispatcher:
 
         Args:
             until: A monotonic time at which something else is due; `None`: all that waited at the call.
-            at_most: How many are dispatched then, if it is not all of them.
+            at_most: How many are dispatched then, if it is not all of them; fewer if tasks have enough to do.
 
         Returns:
             Whether something still waits.
@@ -292,6 +292,8 @@ class Dispatcher:
             self._looked_at = now
             left -= 1
             if left == 0 or service.stop or (until is not None and now >= until):
+                return True
+            if at_most is not None and self.tasks is not None and self.tasks.is_full():
                 return True
 
     def session(self) -> Any:

@@ -23,18 +23,22 @@ def takes(fn: Handler, count: int, follow: bool = False) -> bool:
         fn = fn.__func__
     bound = hasattr(fn, "__self__") and hasattr(fn, "__func__")
     function: Any = getattr(fn, "__func__", fn) if bound else fn
+    # The doubles of `unittest.mock` have something there that answers to everything, and is none.
     code = getattr(function, "__code__", None)
+    code = code if type(code) is type(takes.__code__) else None
     says = hasattr(function, "__signature__") or (follow and hasattr(function, "__wrapped__"))
     if code is None or code.co_kwonlyargcount or says:
         import inspect
 
         try:
-            inspect.signature(fn, follow_wrapped=follow).bind(*range(count))
+            signature = inspect.signature(fn, follow_wrapped=follow)
+        except (TypeError, ValueError):
+            # Some built-in callables do not say what they take, nor do doubles of Python 3.10: let the call show.
+            return True
+        try:
+            signature.bind(*range(count))
         except TypeError:
             return False
-        except ValueError:
-            # Some built-in callables do not say what they take: let the call show.
-            return True
         return True
     count += bound
     required = code.co_argcount - len(function.__defaults__ or ())
