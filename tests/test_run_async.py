@@ -265,7 +265,7 @@ class Slow(miqro.Service):
     @miqro.handle("short")
     async def short(self, payload: str) -> None:
         self.seen.append("begin")
-        await asyncio.sleep(0.1)
+        await until(lambda: self._miqro_dispatcher.leaving)
         await self.publish("short", "end", qos=1)
         self.seen.append("end")
 

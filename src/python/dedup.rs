@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::session::PublishInfo;
+use super::wake::to_duration;
 use crate::core::clock::{Clock, ServiceClock};
 use crate::core::dedup::Dedup;
 use crate::core::session::completion::Completion;
@@ -118,7 +119,7 @@ impl LastKeyValues {
             return Err(PyValueError::new_err("max_age is not a number: give it in seconds"));
         }
         // Below zero everything is too old; what no Duration can hold is never reached.
-        let age = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+        let age = to_duration(seconds);
         Ok(self.lock().unchanged(topic, payload, Some(age), self.clock.now()))
     }
 

@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use super::errors;
 use super::properties::Properties;
 use super::router::Router;
-use super::wake::Wake;
+use super::wake::{Wake, to_duration};
 use crate::core::payload;
 use crate::core::session::Session as CoreSession;
 use crate::core::session::completion::{Completion, Outcome, Settled as CoreSettled};
@@ -231,8 +231,7 @@ impl PublishInfo {
     #[pyo3(signature = (timeout=None))]
     fn wait_for_publish(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let Some((completion, session)) = &self.pending else { return self.check(py, Outcome::Done) };
-        let timeout =
-            timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        let timeout = timeout.map(to_duration);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if session.is_of_parent() {
             return Err(errors::forked(py));
@@ -525,8 +524,7 @@ impl Session {
     /// As `Wake.sleep`, and moves the session's bytes meanwhile, so that a message wakes one thread and not two. For
     /// the thread of the service.
     fn sleep(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let timeout =
-            timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        let timeout = timeout.map(to_duration);
         let session = &self.inner;
         // An interrupted sleep is over: the service looks again, after what the signal has to say.
         py.detach(|| session.sleep(timeout))?;

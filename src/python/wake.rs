@@ -9,6 +9,11 @@ use pyo3::prelude::*;
 use crate::core::fork;
 use crate::core::wake::{Wake as CoreWake, Woken};
 
+/// Seconds as Python has them: none below zero, and what no `Duration` can hold is for ever.
+pub fn to_duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 /// A descriptor to sleep on. `fileno()` becomes readable when somebody calls `notify()`.
 #[pyclass(frozen, module = "miqro._native")]
 pub struct Wake {
@@ -48,8 +53,7 @@ impl Wake {
     ///     Whether it was notified. Signal handlers of Python run meanwhile, and what they raise is raised.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout =
-            timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        let timeout = timeout.map(to_duration);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut left = timeout;
         loop {

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-/// How long a message may be held back, in the network thread's timer, which counts in milliseconds.
+/// How long a message may be held back.
 pub const HOLD: Duration = Duration::from_millis(1);
 
 /// Nothing is held back.

@@ -123,6 +123,19 @@ impl Leader {
     }
 }
 
+/// The service leads. However that ends, by a panic too, the network thread is called: a session must not die
+/// unheard.
+struct Leaving<'a> {
+    leader: &'a Leader,
+    ring_in: Duration,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.leader.leave(self.ring_in);
+    }
+}
+
 /// The driver, and what it runs on. Used by who leads.
 pub(super) struct Engine {
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -192,6 +205,7 @@ impl Engine {
         if !shared.protocol().is_connected() || !shared.leader.take(shared) {
             return None;
         }
+        let mut leaving = Leaving { leader: &shared.leader, ring_in: Duration::ZERO };
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
         let woken = engine.as_mut().and_then(|engine| {
@@ -199,9 +213,9 @@ impl Engine {
             engine.drive(|sleeper, cx| sleeper.as_mut()?.wakes(shared, deadline, cx))
         });
         let over = engine.as_ref().is_none_or(|engine| engine.ended.is_some());
-        drop(engine);
-        let over = over || !shared.protocol().is_connected();
-        shared.leader.leave(if over { Duration::ZERO } else { TAKEOVER });
+        if !over && shared.protocol().is_connected() {
+            leaving.ring_in = TAKEOVER;
+        }
         woken
     }
 
