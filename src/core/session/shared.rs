@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub wake: Arc<Wake>,
     /// Holds messages back while the service is at work.
     pub cork: Cork,
-    /// Wakes the network thread.
+    /// Wakes the driver, whichever thread it runs on.
     pub driver_wake: tokio::sync::Notify,
     /// Which thread drives.
     pub leader: Leader,
